@@ -1,0 +1,83 @@
+using System;
+using System.Buffers;
+using System.Buffers.Text;
+using System.Text;
+
+namespace Sidecar.Memory;
+
+/// <summary>ASCII as HTTP uses it: case folding, tokens, and numbers, on bytes. Nothing here depends on a culture.</summary>
+internal static class Ascii
+{
+    /// <summary>token characters (RFC 9110 section 5.6.2).</summary>
+    internal static readonly SearchValues<byte> TokenBytes =
+        SearchValues.Create("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"u8);
+
+    internal static bool IsToken(ReadOnlySpan<byte> text) => text.Length > 0 && text.IndexOfAnyExcept(TokenBytes) < 0;
+
+    internal static byte ToLower(byte b) => (uint)(b - 'A') <= 'Z' - 'A' ? (byte)(b | 0x20) : b;
+
+    internal static bool IsDigit(byte b) => (uint)(b - '0') <= 9;
+
+    /// <summary>Value of a hexadecimal digit, or -1.</summary>
+    internal static int HexValue(byte b)
+    {
+        int digit = b - '0';
+        if ((uint)digit <= 9)
+            return digit;
+        int letter = (b | 0x20) - 'a';
+        return (uint)letter <= 5 ? letter + 10 : -1;
+    }
+
+    internal static bool EqualsIgnoreCase(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right) =>
+        System.Text.Ascii.EqualsIgnoreCase(left, right);
+
+    /// <summary>Folds A–Z to a–z in place; other bytes, obs-text included, stay as they are.</summary>
+    internal static void ToLowerInPlace(Span<byte> text)
+    {
+        for (int i = 0; i < text.Length; i++)
+            text[i] = ToLower(text[i]);
+    }
+
+    /// <summary>A string's bytes, one byte per char (Latin-1); chars above 0xFF become '?'.</summary>
+    internal static byte[] Bytes(string text) => Encoding.Latin1.GetBytes(text);
+
+    /// <summary>Bytes as a string, one char per byte, so that nothing is lost or replaced.</summary>
+    internal static string String(ReadOnlySpan<byte> bytes) => Encoding.Latin1.GetString(bytes);
+
+    /// <summary>Parses an unsigned decimal of digits only (no sign, no space, not empty).</summary>
+    /// <returns>False when it is not one or exceeds <see cref="long.MaxValue"/>.</returns>
+    internal static bool TryParseDecimal(ReadOnlySpan<byte> text, out long value)
+    {
+        value = 0;
+        if (text.IsEmpty || text.Length > 19)
+            return false;
+        foreach (byte b in text)
+        {
+            uint digit = (uint)(b - '0');
+            if (digit > 9 || value > (long.MaxValue - digit) / 10)
+                return false;
+            value = value * 10 + digit;
+        }
+        return true;
+    }
+
+    /// <summary>Writes <paramref name="value"/> in decimal; the destination needs 20 bytes at most.</summary>
+    /// <returns>Bytes written.</returns>
+    internal static int FormatDecimal(long value, Span<byte> destination)
+    {
+        Utf8Formatter.TryFormat(value, destination, out int written);
+        return written;
+    }
+
+    /// <summary>Without leading and trailing SP and HTAB (OWS, RFC 9110 section 5.6.3).</summary>
+    internal static ReadOnlySpan<byte> TrimOws(ReadOnlySpan<byte> text)
+    {
+        int start = 0;
+        int end = text.Length;
+        while (start < end && text[start] is (byte)' ' or (byte)'\t')
+            start++;
+        while (end > start && text[end - 1] is (byte)' ' or (byte)'\t')
+            end--;
+        return text[start..end];
+    }
+}

@@ -1,0 +1,96 @@
+using System;
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Sidecar.Memory;
+
+/// <summary>
+/// One fixed-size pinned block of a <see cref="Slab"/>. While it is part of a <see cref="BufferChain"/> it carries its own
+/// readable range and the link to the next block, so a chain needs no nodes of its own.
+/// </summary>
+/// <remarks>Worker-owned: a block belongs to one slab and, while rented, to exactly one owner.</remarks>
+internal sealed class SlabBlock
+{
+    internal readonly byte[] Array;
+    internal readonly nint Address;
+
+    /// <summary>Readable range [Start, End) while the block is in a chain.</summary>
+    internal int Start;
+    internal int End;
+    internal SlabBlock? Next;
+
+    internal SlabBlock(int size)
+    {
+        Array = GC.AllocateUninitializedArray<byte>(size, pinned: true);
+        Address = Marshal.UnsafeAddrOfPinnedArrayElement(Array, 0);
+    }
+
+    internal int Length => Array.Length;
+    internal Span<byte> Span => Array;
+    internal ReadOnlySpan<byte> Readable => new(Array, Start, End - Start);
+}
+
+/// <summary>
+/// A worker's supply of pinned blocks of one size, with a free list. Blocks are made on demand and kept for reuse up to
+/// <see cref="FreeBlocksMax"/>; beyond that they go back to the garbage collector, so a burst does not stay resident.
+/// </summary>
+/// <remarks>Worker-owned, no locks. Addresses are stable, so system calls take them without pinning.</remarks>
+internal sealed class Slab
+{
+    /// <summary>Small in DEBUG so that growth, chaining and wrap-around run in every test.</summary>
+#if DEBUG
+    internal const int DefaultBlockSize = 512;
+#else
+    internal const int DefaultBlockSize = 16 * 1024;
+#endif
+
+    /// <summary>How many free blocks are kept: 4 MiB a worker at the default size, the working set of a busy sidecar.</summary>
+    internal const int FreeBlocksMax = 256;
+
+    private readonly int _blockSize;
+    private SlabBlock? _free;
+    private int _freeCount;
+    private int _rentedCount;
+
+    internal Slab(int blockSize = DefaultBlockSize)
+    {
+        Debug.Assert(blockSize > 0);
+        _blockSize = blockSize;
+    }
+
+    internal int BlockSize => _blockSize;
+
+    /// <summary>Blocks out at their owners; a leak test compares it before and after.</summary>
+    internal int RentedCount => _rentedCount;
+
+    internal SlabBlock Rent()
+    {
+        _rentedCount++;
+        var block = _free;
+        if (block is null)
+            return NewBlock();
+        _free = block.Next;
+        _freeCount--;
+        block.Next = null;
+        return block;
+    }
+
+    internal void Return(SlabBlock block)
+    {
+        Debug.Assert(block.Length == _blockSize);
+        _rentedCount--;
+        block.Start = block.End = 0;
+        if (_freeCount >= FreeBlocksMax)
+        {
+            block.Next = null;
+            return;
+        }
+        block.Next = _free;
+        _free = block;
+        _freeCount++;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private SlabBlock NewBlock() => new(_blockSize);
+}
