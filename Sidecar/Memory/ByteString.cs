@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Text;
 
 namespace Sidecar.Memory;
 
@@ -15,7 +16,8 @@ internal sealed class ByteString : IEquatable<ByteString>
         _hash = Hash(bytes);
     }
 
-    internal ByteString(string text) : this(Ascii.Bytes(text)) { }
+    /// <summary>The UTF-8 bytes of a configuration string.</summary>
+    internal ByteString(string text) : this(Encoding.UTF8.GetBytes(text)) { }
 
     internal ReadOnlySpan<byte> Span => _bytes;
     internal int Length => _bytes.Length;
@@ -23,7 +25,7 @@ internal sealed class ByteString : IEquatable<ByteString>
     public bool Equals(ByteString? other) => other is not null && _hash == other._hash && Span.SequenceEqual(other.Span);
     public override bool Equals(object? obj) => Equals(obj as ByteString);
     public override int GetHashCode() => _hash;
-    public override string ToString() => Ascii.String(_bytes);
+    public override string ToString() => Encoding.UTF8.GetString(_bytes);
 
     // HashCode is seeded per process, so names chosen by a peer cannot be made to collide.
     private static int Hash(ReadOnlySpan<byte> bytes)

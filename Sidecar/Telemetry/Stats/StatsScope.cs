@@ -1,0 +1,87 @@
+using System.Threading;
+
+namespace Sidecar.Telemetry.Stats;
+
+/// <summary>The values of one owner on one worker: plain stores, one writer, read by the control loop.</summary>
+internal sealed class StatsCells(StatsSchema schema)
+{
+    private readonly long[] _values = new long[schema.Count];
+    private Histogram?[]? _histograms;
+
+    internal void Inc(int stat) => _values[stat]++;
+    internal void Dec(int stat) => _values[stat]--;
+    internal void Add(int stat, long amount) => _values[stat] += amount;
+    internal void Set(int stat, long value) => _values[stat] = value;
+    internal long Value(int stat) => _values[stat];
+    internal Histogram? Histogram(int stat) => _histograms?[stat];
+
+    /// <summary>Records one value of a histogram; the histogram is made at its first value.</summary>
+    internal void Record(int stat, long value)
+    {
+        _histograms ??= new Histogram?[schema.Count];
+        (_histograms[stat] ??= new Histogram()).Record(value);
+    }
+}
+
+/// <summary>
+/// The stats of one owner (a cluster, a listener, a connection manager) over all workers: a name prefix, a schema, and one
+/// <see cref="StatsCells"/> per worker, made when that worker first counts.
+/// </summary>
+/// <remarks>Made by <see cref="StatsRegistry"/> on the control loop; each worker touches only its own cells.</remarks>
+internal sealed class StatsScope
+{
+    private readonly StatsCells?[] _cells;
+
+    internal StatsScope(StatsSchema schema, string prefix, StatTag[] tags, int writers)
+    {
+        Schema = schema;
+        Prefix = prefix;
+        Tags = tags;
+        _cells = new StatsCells?[writers];
+    }
+
+    internal StatsSchema Schema { get; }
+
+    /// <summary>Everything before the stat's own name, ending in a dot, for example <c>cluster.outbound|80||a.</c>.</summary>
+    internal string Prefix { get; }
+
+    /// <summary>The parts of the prefix that Prometheus shows as labels.</summary>
+    internal StatTag[] Tags { get; }
+
+    /// <summary>Set by the registry's sweep.</summary>
+    internal long Generation;
+
+    /// <summary>The cells of one writer: a worker's index, or <see cref="StatsRegistry.ControlWriter"/>.</summary>
+    internal StatsCells Cells(int writer) => _cells[writer] ?? Create(writer);
+
+    /// <summary>Sum over all writers.</summary>
+    internal long Sum(int stat)
+    {
+        long sum = 0;
+        foreach (var cells in _cells)
+            sum += cells?.Value(stat) ?? 0;
+        return sum;
+    }
+
+    /// <summary>Merged distribution over all writers, or null when nothing was recorded.</summary>
+    internal Histogram? MergedHistogram(int stat)
+    {
+        Histogram? merged = null;
+        foreach (var cells in _cells)
+        {
+            if (cells?.Histogram(stat) is { } histogram)
+                (merged ??= new Histogram()).Merge(histogram);
+        }
+        return merged;
+    }
+
+    private StatsCells Create(int writer)
+    {
+        var cells = new StatsCells(Schema);
+        Volatile.Write(ref _cells[writer], cells);
+        return cells;
+    }
+}
+
+/// <summary>A label: Envoy's tag name (for example <c>envoy.cluster_name</c>) and the value cut out of the stat's name.</summary>
+internal readonly record struct StatTag(string Name, string Value);
