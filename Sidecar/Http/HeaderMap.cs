@@ -1,0 +1,431 @@
+using System;
+using System.Buffers;
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Sidecar.Memory;
+
+namespace Sidecar.Http;
+
+/// <summary>One field of a <see cref="HeaderMap"/>, valid until the map changes.</summary>
+internal readonly ref struct HeaderField(HeaderId id, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, bool neverIndexed)
+{
+    internal readonly HeaderId Id = id;
+    internal readonly ReadOnlySpan<byte> Name = name;
+    internal readonly ReadOnlySpan<byte> Value = value;
+
+    /// <summary>HPACK's never-indexed literal (RFC 7541 section 6.2.3), kept hop by hop.</summary>
+    internal readonly bool NeverIndexed = neverIndexed;
+}
+
+/// <summary>
+/// The fields of one message, or its trailers, in order: all bytes lie in one block, a field is two offsets into it. Names are lower case.
+/// Values are what the peer sent, without surrounding white space; nothing here validates them, the codecs do.
+/// </summary>
+/// <remarks>
+/// Worker-owned and pooled with its stream: <see cref="Reset"/> between uses. Spans handed out are valid until the next change of the map;
+/// values passed in may point into the map itself.
+/// </remarks>
+internal class HeaderMap
+{
+    private const int InitialBlockBytes = 1024;
+    private const int InitialEntries = 24;
+
+    /// <summary>Blocks beyond this go back to the shared pool on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
+    private const int KeptBlockBytes = 4096;
+
+    private struct Entry
+    {
+        internal int NameOffset;
+        internal int ValueOffset;
+        internal int ValueLength;
+        internal ushort NameLength;
+        internal HeaderId Id;
+        internal EntryState State;
+    }
+
+    [Flags]
+    private enum EntryState : byte { None = 0, Removed = 1, NeverIndexed = 2 }
+
+    private byte[] _block = [];
+    private byte[] _retired = [];
+    private int _used;
+    private Entry[] _entries = [];
+    private int _count;
+    private int _removed;
+
+    // Position + 1 of the first live entry of each known name; 0 means absent.
+    private IdTable _first;
+
+    [InlineArray((int)HeaderId.Count)]
+    private struct IdTable
+    {
+        private ushort _element0;
+    }
+
+    /// <summary>Live fields, pseudo-headers included.</summary>
+    internal int Count => _count - _removed;
+
+    /// <summary>Bytes of names and values of live fields, without any separators.</summary>
+    internal int ByteSize { get; private set; }
+
+    internal bool IsEmpty => Count == 0;
+
+    /// <summary>Adds a field with a known name, after the others.</summary>
+    internal void Add(HeaderId id, ReadOnlySpan<byte> value)
+    {
+        Debug.Assert(id != HeaderId.Unknown);
+        int valueOffset = Append(value);
+        AddEntry(id, -1, HeaderNames.Bytes(id).Length, valueOffset, value.Length, EntryState.None);
+    }
+
+    /// <summary>Adds a field; <paramref name="lowerName"/> must be lower case.</summary>
+    internal void Add(ReadOnlySpan<byte> lowerName, ReadOnlySpan<byte> value, bool neverIndexed = false)
+    {
+        var id = HeaderNames.Lookup(lowerName);
+        int valueLength = value.Length;
+        int nameLength = lowerName.Length;
+        int nameOffset = -1;
+        int valueOffset;
+        if (id == HeaderId.Unknown)
+        {
+            // One reservation for both, so that spans into this very block stay valid while they are copied.
+            int offset = Reserve(nameLength + valueLength, out byte[] block);
+            lowerName.CopyTo(block.AsSpan(offset));
+            value.CopyTo(block.AsSpan(offset + nameLength));
+            nameOffset = offset;
+            valueOffset = offset + nameLength;
+        }
+        else
+        {
+            valueOffset = Append(value);
+        }
+        AddEntry(id, nameOffset, nameLength, valueOffset, valueLength, neverIndexed ? EntryState.NeverIndexed : EntryState.None);
+    }
+
+    /// <summary>
+    /// Copies raw bytes (a whole head, for example) into the block, for fields described afterwards by <see cref="AddAt"/>.
+    /// </summary>
+    /// <returns>The offset of the copy; its bytes are writable through <see cref="Raw"/> until the next addition.</returns>
+    internal int AppendRaw(ReadOnlySpan<byte> bytes) => Append(bytes);
+
+    /// <summary>The bytes of a raw range, for folding names to lower case in place.</summary>
+    internal Span<byte> Raw(int offset, int length) => _block.AsSpan(offset, length);
+
+    /// <summary>Adds a field whose lower-case name and value already lie in the block.</summary>
+    internal void AddAt(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength) =>
+        AddEntry(id, id == HeaderId.Unknown ? nameOffset : -1, nameLength, valueOffset, valueLength, EntryState.None);
+
+    internal bool Contains(HeaderId id) => _first[(int)id] != 0;
+
+    /// <summary>The first value of a known name; empty when absent (see <see cref="TryGet(HeaderId, out ReadOnlySpan{byte})"/> to tell apart).</summary>
+    internal ReadOnlySpan<byte> Get(HeaderId id)
+    {
+        int position = _first[(int)id];
+        return position == 0 ? default : ValueOf(in _entries[position - 1]);
+    }
+
+    internal bool TryGet(HeaderId id, out ReadOnlySpan<byte> value)
+    {
+        int position = _first[(int)id];
+        value = position == 0 ? default : ValueOf(in _entries[position - 1]);
+        return position != 0;
+    }
+
+    /// <summary>The first value of any name (lower case).</summary>
+    internal bool TryGet(ReadOnlySpan<byte> lowerName, out ReadOnlySpan<byte> value)
+    {
+        int index = -1;
+        return TryGetNext(HeaderNames.Lookup(lowerName), lowerName, ref index, out value);
+    }
+
+    /// <summary>
+    /// Walks the values of one name: start with <paramref name="index"/> -1, call until false. <paramref name="lowerName"/> is only read when
+    /// <paramref name="id"/> is <see cref="HeaderId.Unknown"/>.
+    /// </summary>
+    internal bool TryGetNext(HeaderId id, ReadOnlySpan<byte> lowerName, scoped ref int index, out ReadOnlySpan<byte> value)
+    {
+        if (id != HeaderId.Unknown && index < 0)
+            index = _first[(int)id] - 2;
+        if (index >= -1)
+        {
+            while (++index < _count)
+            {
+                ref readonly var entry = ref _entries[index];
+                if (Matches(in entry, id, lowerName))
+                {
+                    value = ValueOf(in entry);
+                    return true;
+                }
+            }
+        }
+        index = _count;
+        value = default;
+        return false;
+    }
+
+    /// <summary>How many fields have this known name.</summary>
+    internal int CountOf(HeaderId id)
+    {
+        int index = -1;
+        int count = 0;
+        while (TryGetNext(id, default, ref index, out _))
+            count++;
+        return count;
+    }
+
+    /// <summary>Sets a known name to one value: the first field keeps its place, others of the name go.</summary>
+    internal void Set(HeaderId id, ReadOnlySpan<byte> value)
+    {
+        int position = _first[(int)id];
+        if (position == 0)
+        {
+            Add(id, value);
+            return;
+        }
+        ReplaceValue(position - 1, value);
+        RemoveAfter(position - 1, id, default);
+    }
+
+    /// <summary>Sets any name (lower case) to one value.</summary>
+    internal void Set(ReadOnlySpan<byte> lowerName, ReadOnlySpan<byte> value)
+    {
+        var id = HeaderNames.Lookup(lowerName);
+        if (id != HeaderId.Unknown)
+        {
+            Set(id, value);
+            return;
+        }
+        int index = -1;
+        if (!TryGetNext(id, lowerName, ref index, out _))
+        {
+            Add(lowerName, value);
+            return;
+        }
+        // The name may point into the block, which growth replaces: later fields first.
+        RemoveAfter(index, id, lowerName);
+        ReplaceValue(index, value);
+    }
+
+    /// <summary>Sets a known name to a decimal number.</summary>
+    internal void SetDecimal(HeaderId id, long value)
+    {
+        Span<byte> digits = stackalloc byte[20];
+        Set(id, digits[..Ascii.FormatDecimal(value, digits)]);
+    }
+
+    /// <summary>Appends to the first value of a known name with a separator between, or adds the field.</summary>
+    internal void AppendValue(HeaderId id, ReadOnlySpan<byte> value, ReadOnlySpan<byte> separator)
+    {
+        int position = _first[(int)id];
+        if (position == 0)
+        {
+            Add(id, value);
+            return;
+        }
+        ref var entry = ref _entries[position - 1];
+        var old = ValueOf(in entry);
+        int length = old.Length + separator.Length + value.Length;
+        int offset = Reserve(length, out byte[] block);
+        old.CopyTo(block.AsSpan(offset));
+        separator.CopyTo(block.AsSpan(offset + old.Length));
+        value.CopyTo(block.AsSpan(offset + old.Length + separator.Length));
+        ByteSize += length - entry.ValueLength;
+        entry.ValueOffset = offset;
+        entry.ValueLength = length;
+    }
+
+    /// <summary>Removes all fields of a known name.</summary>
+    /// <returns>True when there were any.</returns>
+    internal bool Remove(HeaderId id)
+    {
+        int position = _first[(int)id];
+        if (position == 0)
+            return false;
+        RemoveAfter(position - 2, id, default);
+        return true;
+    }
+
+    /// <summary>Removes all fields of a name (lower case).</summary>
+    internal bool Remove(ReadOnlySpan<byte> lowerName)
+    {
+        var id = HeaderNames.Lookup(lowerName);
+        return id != HeaderId.Unknown ? Remove(id) : RemoveAfter(-1, id, lowerName) > 0;
+    }
+
+    /// <summary>Removes all fields whose name starts with <paramref name="lowerPrefix"/>.</summary>
+    internal void RemovePrefix(ReadOnlySpan<byte> lowerPrefix)
+    {
+        for (int i = 0; i < _count; i++)
+        {
+            ref readonly var entry = ref _entries[i];
+            if ((entry.State & EntryState.Removed) == 0 && NameOf(in entry).StartsWith(lowerPrefix))
+                RemoveAt(i);
+        }
+    }
+
+    /// <summary>Adds copies of all fields of another map.</summary>
+    internal void CopyFrom(HeaderMap other)
+    {
+        foreach (var field in other)
+        {
+            if (field.Id == HeaderId.Unknown)
+                Add(field.Name, field.Value, field.NeverIndexed);
+            else
+                AddEntry(field.Id, -1, field.Name.Length, Append(field.Value), field.Value.Length, field.NeverIndexed ? EntryState.NeverIndexed : EntryState.None);
+        }
+    }
+
+    /// <summary>Empties the map for reuse.</summary>
+    internal virtual void Reset()
+    {
+        if (_count > 0)
+            _first = default;
+        _count = _removed = _used = 0;
+        ByteSize = 0;
+        ReturnRetired();
+        if (_block.Length > KeptBlockBytes)
+        {
+            ArrayPool<byte>.Shared.Return(_block);
+            _block = [];
+        }
+    }
+
+    public Enumerator GetEnumerator() => new(this);
+
+    /// <summary>Walks the live fields in order. The map must not change meanwhile.</summary>
+    internal ref struct Enumerator(HeaderMap map)
+    {
+        private int _index = -1;
+
+        public readonly HeaderField Current
+        {
+            get
+            {
+                ref readonly var entry = ref map._entries[_index];
+                return new HeaderField(entry.Id, map.NameOf(in entry), map.ValueOf(in entry), (entry.State & EntryState.NeverIndexed) != 0);
+            }
+        }
+
+        public bool MoveNext()
+        {
+            while (++_index < map._count)
+            {
+                if ((map._entries[_index].State & EntryState.Removed) == 0)
+                    return true;
+            }
+            return false;
+        }
+    }
+
+    private ReadOnlySpan<byte> NameOf(in Entry entry) =>
+        entry.NameOffset < 0 ? HeaderNames.Bytes(entry.Id) : _block.AsSpan(entry.NameOffset, entry.NameLength);
+
+    private ReadOnlySpan<byte> ValueOf(in Entry entry) => _block.AsSpan(entry.ValueOffset, entry.ValueLength);
+
+    private bool Matches(in Entry entry, HeaderId id, ReadOnlySpan<byte> lowerName) =>
+        (entry.State & EntryState.Removed) == 0 && entry.Id == id && (id != HeaderId.Unknown || NameOf(in entry).SequenceEqual(lowerName));
+
+    private void AddEntry(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
+    {
+        if (_count == _entries.Length)
+            GrowEntries();
+        ref var entry = ref _entries[_count];
+        entry.Id = id;
+        entry.NameOffset = nameOffset;
+        entry.NameLength = (ushort)nameLength;
+        entry.ValueOffset = valueOffset;
+        entry.ValueLength = valueLength;
+        entry.State = state;
+        _count++;
+        if (id != HeaderId.Unknown && _first[(int)id] == 0)
+            _first[(int)id] = (ushort)_count;
+        ByteSize += nameLength + valueLength;
+    }
+
+    private void ReplaceValue(int index, ReadOnlySpan<byte> value)
+    {
+        ref var entry = ref _entries[index];
+        ByteSize += value.Length - entry.ValueLength;
+        if (value.Length <= entry.ValueLength)
+            value.CopyTo(_block.AsSpan(entry.ValueOffset));
+        else
+            entry.ValueOffset = Append(value);
+        entry.ValueLength = value.Length;
+    }
+
+    private int RemoveAfter(int index, HeaderId id, ReadOnlySpan<byte> lowerName)
+    {
+        int removed = 0;
+        for (int i = index + 1; i < _count; i++)
+        {
+            if (!Matches(in _entries[i], id, lowerName))
+                continue;
+            RemoveAt(i);
+            removed++;
+        }
+        return removed;
+    }
+
+    private void RemoveAt(int index)
+    {
+        ref var entry = ref _entries[index];
+        entry.State |= EntryState.Removed;
+        _removed++;
+        ByteSize -= entry.NameLength + entry.ValueLength;
+        if (entry.Id == HeaderId.Unknown || _first[(int)entry.Id] != index + 1)
+            return;
+        _first[(int)entry.Id] = 0;
+        for (int i = index + 1; i < _count; i++)
+        {
+            if (!Matches(in _entries[i], entry.Id, default))
+                continue;
+            _first[(int)entry.Id] = (ushort)(i + 1);
+            return;
+        }
+    }
+
+    private int Append(ReadOnlySpan<byte> bytes)
+    {
+        int offset = Reserve(bytes.Length, out byte[] block);
+        bytes.CopyTo(block.AsSpan(offset));
+        return offset;
+    }
+
+    /// <summary>Makes room at the end of the block. The old block, where growth replaced it, is not cleared, so spans into it can still be copied.</summary>
+    private int Reserve(int length, out byte[] block)
+    {
+        if (_block.Length - _used < length)
+            GrowBlock(length);
+        block = _block;
+        int offset = _used;
+        _used += length;
+        return offset;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void GrowBlock(int length)
+    {
+        byte[] old = _block;
+        int size = Math.Max(Math.Max(InitialBlockBytes, old.Length * 2), _used + length);
+        byte[] larger = size <= KeptBlockBytes ? new byte[size] : ArrayPool<byte>.Shared.Rent(size);
+        Buffer.BlockCopy(old, 0, larger, 0, _used);
+        _block = larger;
+        // The caller may still copy out of the old block, so it goes back to the pool one growth later.
+        ReturnRetired();
+        _retired = old;
+    }
+
+    private void ReturnRetired()
+    {
+        if (_retired.Length > KeptBlockBytes)
+            ArrayPool<byte>.Shared.Return(_retired);
+        _retired = [];
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void GrowEntries()
+    {
+        Debug.Assert(_count < ushort.MaxValue);
+        Array.Resize(ref _entries, Math.Max(InitialEntries, _entries.Length * 2));
+    }
+}
