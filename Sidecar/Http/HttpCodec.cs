@@ -57,6 +57,28 @@ internal abstract class HttpCodec
 
     /// <summary>HTTP/2: the final GOAWAY, naming the last stream served. HTTP/1: nothing more to say.</summary>
     internal abstract void FinishDrain();
+
+    /// <summary>
+    /// True when no further exchange will happen here and none is under way: after <c>Connection: close</c>, a reset HTTP/1 stream, a tunnel's
+    /// end, or GOAWAY with no stream left. The driver sends what <see cref="Output"/> holds, then closes. Look after every call on the codec.
+    /// </summary>
+    internal abstract bool IsFinished { get; }
+
+    /// <summary>As new, for the next connection of the same owner (the same output chain and events). No stream may be open.</summary>
+    internal abstract void Reset();
+}
+
+/// <summary>A codec whose side of the connection sends the requests.</summary>
+internal abstract class HttpClientCodec : HttpCodec
+{
+    /// <summary>True while <see cref="OpenStream"/> may be called: HTTP/1 idle and reusable, HTTP/2 below the peer's limit and not going away.</summary>
+    internal abstract bool CanOpenStream { get; }
+
+    /// <summary>Streams the peer allows at once: 1 for HTTP/1, the peer's SETTINGS for HTTP/2.</summary>
+    internal abstract int MaxConcurrentStreams { get; }
+
+    /// <summary>Opens the next exchange; nothing is written before <see cref="ClientStream.SendHead"/>.</summary>
+    internal abstract ClientStream OpenStream(ResponseSink sink);
 }
 
 /// <summary>What a codec tells the driver of its connection.</summary>
@@ -85,6 +107,16 @@ internal abstract class ServerCodecEvents : CodecEvents
     /// A request's head is complete. The receiver set as <see cref="ServerStream.Sink"/> by this call gets the head and all that follows.
     /// </summary>
     internal abstract void OnNewStream(ServerStream stream);
+
+    /// <summary>
+    /// A request breaks the protocol, before or after its stream was announced (<see cref="ServerStream.Sink"/> tells). No more of it will be
+    /// read. The receiver may answer on <paramref name="stream"/>, completely and before it returns; the codec adds <c>connection: close</c>.
+    /// </summary>
+    /// <param name="stream">Holds as much of the head as was understood; a field may be missing.</param>
+    /// <param name="error">Its row has the status to answer with.</param>
+    /// <returns>True when answered, and then the sink hears nothing more. False: the codec writes a minimal reply where one is still possible, and
+    /// the sink, if there is one, hears <see cref="MessageSink.OnReset"/>.</returns>
+    internal virtual bool OnRequestError(ServerStream stream, Failure error) => false;
 }
 
 /// <summary>What server and client streams of both protocols have in common.</summary>
