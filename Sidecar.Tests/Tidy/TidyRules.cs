@@ -25,7 +25,7 @@ internal static class TidyRules
         // Time
         new(@"\bThread\.Sleep\b", Everywhere, "wait for the event itself: a readable descriptor, a timer of the loop, a manual clock in tests"),
         new(@"\bTask\.Delay\b", Everywhere, "wait for the event itself: a timer of the loop, a manual clock in tests"),
-        new(@"\bDateTime(Offset)?\.(Utc)?Now\b", Everywhere, "take the time from LoopClock or a parameter"),
+        new(@"\bDateTime(Offset)?\.(Utc)?Now\b", Everywhere, "take the time from LoopClock or a parameter", "Sidecar/Telemetry/Log.cs"),
         new(@"\bStopwatch\.|\bEnvironment\.TickCount", Product, "take the time from LoopClock or a parameter"),
 
         // Randomness

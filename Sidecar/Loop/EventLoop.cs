@@ -4,6 +4,7 @@ using System.Runtime.CompilerServices;
 using System.Threading;
 using Sidecar.Linux;
 using Sidecar.Memory;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Loop;
 
@@ -117,7 +118,7 @@ internal sealed class EventLoop : IDisposable
 
     /// <summary>Told of the first exception that leaves a handler on this loop, with its stack; the others are only counted.</summary>
     public Action<EventLoop, Exception> FirstFault { get; set; } =
-        static (loop, exception) => Console.Error.WriteLine($"loop {loop.Name}: fault: {exception}");
+        static (loop, exception) => Log.Critical("loop", $"{loop.Name}: fault: {exception}");
 
     /// <summary>Registered descriptors, the loop's own bell not counted.</summary>
     public int HandlerCount => _slotCount - _freeSlotCount;

@@ -1,0 +1,137 @@
+using System;
+using System.Collections.Generic;
+using System.Globalization;
+using System.Linq;
+using System.Text.Json.Nodes;
+
+namespace Sidecar.Tests.Harness;
+
+/// <summary>
+/// Builds a v3 config dump for one test: listeners, clusters, route configurations and endpoints, with only what the test
+/// names. Every method returns the builder; <see cref="ToString"/> is the file's text.
+/// </summary>
+internal sealed class TestSnapshot
+{
+    private const string RouterFilter =
+        """{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}""";
+
+    private readonly SortedDictionary<string, JsonObject> _listeners = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, JsonObject> _clusters = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, JsonObject> _routes = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, JsonObject> _endpoints = new(StringComparer.Ordinal);
+
+    /// <summary>An HTTP listener on loopback with inline routes.</summary>
+    /// <param name="routes">Routes of one virtual host for every domain, as JSON objects joined by commas; see <see cref="To"/> and <see cref="Answer"/>.</param>
+    /// <param name="more">Fields of the HTTP connection manager besides, as JSON members.</param>
+    internal TestSnapshot Http(string name, int port, string routes, string more = "") =>
+        HttpConnectionManager(name, port, Fill("""
+            "route_config": {"name": "$name", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [$routes]}]}
+            """, ("name", name), ("routes", routes)), more);
+
+    /// <summary>An HTTP listener on loopback that takes its routes by name (<see cref="Routes"/>).</summary>
+    internal TestSnapshot HttpByName(string name, int port, string routeConfig, string more = "") =>
+        HttpConnectionManager(name, port, Fill("""
+            "rds": {"config_source": {"ads": {}}, "route_config_name": "$config"}
+            """, ("config", routeConfig)), more);
+
+    /// <summary>A TCP listener on loopback to one cluster.</summary>
+    internal TestSnapshot Tcp(string name, int port, string cluster, string more = "") =>
+        Listener(name, port, Fill("""
+            {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "$name", "cluster": "$cluster" $more}}
+            """, ("name", name), ("cluster", cluster), ("more", Appended(more))));
+
+    /// <summary>A listener on loopback with one filter chain of the given filters.</summary>
+    internal TestSnapshot Listener(string name, int port, string filters)
+    {
+        _listeners[name] = Object("""
+            {"name": "$name", "active_state": {"listener": {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "$name",
+             "address": {"socket_address": {"address": "127.0.0.1", "port_value": $port}}, "filter_chains": [{"filters": [$filters]}]}}}
+            """, ("name", name), ("port", Text(port)), ("filters", filters));
+        return this;
+    }
+
+    /// <summary>A STATIC cluster of loopback ports.</summary>
+    internal TestSnapshot Cluster(string name, bool http2, params int[] ports) => Cluster(name, http2, "", ports);
+
+    /// <inheritdoc cref="Cluster(string, bool, int[])"/>
+    /// <param name="more">Fields of the cluster besides, as JSON members.</param>
+    internal TestSnapshot Cluster(string name, bool http2, string more, params int[] ports)
+    {
+        _clusters[name] = Object("""
+            {"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "$name", "type": "STATIC", "connect_timeout": "5s" $protocol $more,
+             "load_assignment": {"cluster_name": "$name", "endpoints": [{"lb_endpoints": [$endpoints]}]}}}
+            """, ("name", name), ("protocol", Protocol(http2)), ("more", Appended(more)), ("endpoints", Endpoints(ports)));
+        return this;
+    }
+
+    /// <summary>An EDS cluster and its endpoints.</summary>
+    internal TestSnapshot EdsCluster(string name, bool http2, params int[] ports)
+    {
+        _clusters[name] = Object("""
+            {"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "$name", "type": "EDS", "connect_timeout": "5s" $protocol,
+             "eds_cluster_config": {"eds_config": {"ads": {}}, "service_name": "$name"}}}
+            """, ("name", name), ("protocol", Protocol(http2)));
+        _endpoints[name] = Object("""
+            {"endpoint_config": {"@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name": "$name",
+             "endpoints": [{"lb_endpoints": [$endpoints]}]}}
+            """, ("name", name), ("endpoints", Endpoints(ports)));
+        return this;
+    }
+
+    /// <summary>A route configuration for <see cref="HttpByName"/>.</summary>
+    internal TestSnapshot Routes(string name, string routes)
+    {
+        _routes[name] = Object("""
+            {"route_config": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "$name",
+             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [$routes]}]}}
+            """, ("name", name), ("routes", routes));
+        return this;
+    }
+
+    /// <summary>A route for every path to a cluster.</summary>
+    internal static string To(string cluster, string more = "") =>
+        Fill("""{"match": {"prefix": "/"}, "route": {"cluster": "$cluster" $more}}""", ("cluster", cluster), ("more", Appended(more)));
+
+    /// <summary>A route for a path prefix that answers by itself.</summary>
+    internal static string Answer(string body, string prefix = "/", int status = 200) =>
+        Fill("""{"match": {"prefix": "$prefix"}, "direct_response": {"status": $status, "body": {"inline_string": "$body"}}}""",
+            ("prefix", prefix), ("status", Text(status)), ("body", body));
+
+    public override string ToString() => new JsonObject
+    {
+        ["configs"] = new JsonArray(
+            Section("ClustersConfigDump", "dynamic_active_clusters", _clusters),
+            Section("ListenersConfigDump", "dynamic_listeners", _listeners),
+            Section("RoutesConfigDump", "dynamic_route_configs", _routes),
+            Section("EndpointsConfigDump", "dynamic_endpoint_configs", _endpoints)),
+    }.ToJsonString();
+
+    private TestSnapshot HttpConnectionManager(string name, int port, string routing, string more) =>
+        Listener(name, port, Fill("""
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+             "stat_prefix": "$name", $routing, "http_filters": [$router] $more}}
+            """, ("name", name), ("routing", routing), ("router", RouterFilter), ("more", Appended(more))));
+
+    private static JsonObject Section(string type, string field, SortedDictionary<string, JsonObject> resources) => new()
+    {
+        ["@type"] = "type.googleapis.com/envoy.admin.v3." + type,
+        [field] = new JsonArray([.. resources.Values.Select(resource => resource.DeepClone())]),
+    };
+
+    private static string Endpoints(int[] ports) =>
+        string.Join(',', ports.Select(port => Fill("""{"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": $port}}}}""", ("port", Text(port)))));
+
+    private static string Protocol(bool http2) => http2 ? """, "http2_protocol_options": {}""" : "";
+
+    private static string Appended(string members) => members.Length == 0 ? "" : ", " + members;
+
+    private static string Text(int number) => number.ToString(CultureInfo.InvariantCulture);
+
+    private static JsonObject Object(string template, params (string Name, string Value)[] values) => JsonNode.Parse(Fill(template, values))!.AsObject();
+
+    // JSON and interpolation both want braces, so a hole is a $name. Values are filled in one pass: none is looked at again.
+    private static string Fill(string template, params (string Name, string Value)[] values) =>
+        System.Text.RegularExpressions.Regex.Replace(template, @"\$(\w+)", hole => values.Single(value => value.Name == hole.Groups[1].Value).Value);
+}
