@@ -1,7 +1,6 @@
 using System;
 using System.Globalization;
 using System.IO;
-using System.Text;
 
 namespace Sidecar.Linux;
 
@@ -46,22 +45,6 @@ internal static unsafe class Process
 
     /// <summary>Peak resident set size in bytes, or 0 where /proc is not mounted.</summary>
     public static long ResidentPeakBytes => StatusKiB("VmHWM:") * 1024;
-
-    /// <summary>Removes a file, e.g. the path of a Unix socket left by a process that died.</summary>
-    public static SysResult Unlink(string path)
-    {
-        fixed (byte* p = NulTerminated(path))
-            return SysResult.Of(Libc.unlink(p));
-    }
-
-    /// <summary>Sets the permission bits of a file.</summary>
-    public static SysResult ChangeMode(string path, uint mode)
-    {
-        fixed (byte* p = NulTerminated(path))
-            return SysResult.Of(Libc.chmod(p, mode));
-    }
-
-    private static byte[] NulTerminated(string path) => Encoding.UTF8.GetBytes(path + '\0');
 
     private static long StatusKiB(string field)
     {

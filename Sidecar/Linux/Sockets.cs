@@ -192,6 +192,9 @@ internal static unsafe class Sockets
     /// <summary>shutdown(2).</summary>
     public static SysResult Shutdown(int fd, ShutdownHow how) => SysResult.Of(Libc.shutdown(fd, (int)how));
 
+    /// <summary>Another descriptor for the same socket (close-on-exec).</summary>
+    public static SysResult Duplicate(int fd) => SysResult.Of(Libc.fcntl(fd, 1030, 0));
+
     /// <summary>close(2). On Linux the descriptor is gone whatever the answer.</summary>
     public static void Close(int fd) => Libc.close(fd);
 

@@ -1,0 +1,805 @@
+using System;
+using System.Diagnostics;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Telemetry;
+
+namespace Sidecar.Net;
+
+/// <summary>
+/// One stream socket with its transport, buffers, watermarks and both half-closes.
+/// <code>
+///   Connecting ─→ Handshaking ─→ Open ─→ Closing ─→ Closed ─→ (pool)
+///        └────────────┴──────────┴────────────────────┘
+/// </code>
+/// Reading: into the loop's scratch when nothing is left over, and straight to the handler; only unconsumed bytes are
+/// copied, to a buffer that exists as long as they do. It stops after a short read, and after
+/// <see cref="ReadBytesPerTurn"/> lets the others have their turn. Writing: into <see cref="Output"/>, sent once at the end
+/// of the turn, directly; only when the socket is full does the connection wait for an edge.
+/// </summary>
+/// <remarks>
+/// Worker-owned; objects are pooled per loop and come back at the end of the turn in which they closed. One epoll_ctl in
+/// a lifetime. An idle connection holds no buffer.
+/// </remarks>
+internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleasable
+{
+    /// <summary>How much may wait in <see cref="Output"/> before producers are told to stop: Envoy's per_connection_buffer_limit_bytes default.</summary>
+    internal const int DefaultHighWatermark = 1024 * 1024;
+
+    /// <summary>Bytes read by one connection before the others get their turn.</summary>
+#if DEBUG
+    internal const int ReadBytesPerTurn = 6000;
+#else
+    internal const int ReadBytesPerTurn = 1024 * 1024;
+#endif
+
+    /// <summary>
+    /// Unconsumed bytes kept; then reading stops until the handler takes some. A codec bounds its heads far below this, so
+    /// it is only met by a handler that waits for something else without pausing.
+    /// </summary>
+    internal const int InputBytesMax = 1024 * 1024;
+
+    /// <summary>Room asked for when reading behind leftovers.</summary>
+    private const int ReadBytesMin = 256;
+
+    private const int WorkFlush = 0;
+    private const int WorkPending = 1;
+
+    private static readonly LoopLocal<Pool<Connection>> s_pool = new(static loop => new Pool<Connection>(() => new Connection(loop)));
+
+    private readonly EventLoop _loop;
+    private readonly ByteBuffer _input;
+    private readonly LoopWork _flush;
+    private readonly LoopWork _pending;
+    private readonly LoopTimer _timer;
+
+    private Transport _transport = RawTransport.Instance;
+    private Transport? _nextTransport;
+    private ConnectionHandler _handler = Nobody.Instance;
+    private Address _local;
+    private State _state;
+    private int _fd = -1;
+    private int _pauses;
+    private int _closeDelayMs;
+    private Failure _stillbornReason;
+
+    private bool _readReady;        // an edge came that reads have not used up
+    private bool _hangUpSeen;       // the peer ended or broke: a short read is not the last one
+    private bool _writeBlocked;     // the socket is full, its edge is awaited
+    private bool _writeFailed;      // nothing can be sent any more; what the peer sent before is still read
+    private bool _endReceived;
+    private bool _endDelivered;
+    private bool _shutdownWanted;
+    private bool _writeShut;
+    private bool _aboveHigh;
+    private bool _presenting;
+
+    private enum State : byte
+    {
+        Closed,
+        Connecting,     // connect(2) is under way
+        Opening,        // accepted; waits for its first event, which comes at once
+        Handshaking,
+        Open,
+        Closing,        // what is queued is sent; what arrives is thrown away
+    }
+
+    private Connection(EventLoop loop)
+    {
+        _loop = loop;
+        _input = new ByteBuffer(loop.Slab);
+        Output = new BufferChain(loop.Slab);
+        _flush = new LoopWork(this, WorkFlush);
+        _pending = new LoopWork(this, WorkPending);
+        _timer = new LoopTimer(this);
+    }
+
+    // ---- facts ----------------------------------------------------------------------------------------------
+
+    internal EventLoop Loop => _loop;
+    internal int Fd => _fd;
+    internal Transport Transport => _transport;
+
+    /// <summary>We called the peer. Decides which <see cref="Failure"/> a broken connection is.</summary>
+    internal bool IsUpstream { get; private set; }
+
+    /// <summary>The peer's address, as the kernel says (a PROXY header may say otherwise: <see cref="RemoteAddress"/> can be set).</summary>
+    internal Address RemoteAddress { get; set; }
+
+    /// <summary>Where the connection was going before it was redirected to us; set by the listener, else none.</summary>
+    internal Address OriginalDestination { get; set; }
+
+    /// <summary>Our end of the socket; asked from the kernel at first use.</summary>
+    internal Address LocalAddress
+    {
+        get
+        {
+            if (_local.IsNone && _fd >= 0 && Sockets.LocalAddress(_fd, out SocketAddress address).Ok)
+                _local = Address.From(address);
+            return _local;
+        }
+        set => _local = value;
+    }
+
+    /// <summary>Application bytes read and sent so far.</summary>
+    internal long BytesReceived { get; private set; }
+    internal long BytesSent { get; private set; }
+
+    /// <summary>When bytes last moved in either direction (<see cref="EventLoop.NowMs"/>): what idle timeouts measure from.</summary>
+    internal long LastActivityMs { get; private set; }
+
+    /// <summary>The error behind the failure, when there was one.</summary>
+    internal Errno LastError { get; private set; }
+
+    internal bool IsOpen => _state == State.Open;
+    internal bool IsClosed => _state == State.Closed;
+
+    /// <summary>Being closed after a flush, or closed: no more bytes will be presented.</summary>
+    internal bool IsClosing => _state is State.Closing or State.Closed;
+
+    /// <summary>The peer has ended its direction (it may not have been presented yet).</summary>
+    internal bool EndReceived => _endReceived;
+
+    /// <summary>We have ended our direction, or will when <see cref="Output"/> is sent.</summary>
+    internal bool WriteEnded => _shutdownWanted;
+    internal bool IsReadingPaused => _pauses > 0;
+
+    /// <summary>Received bytes that no handler has consumed.</summary>
+    internal int BufferedInput => _input.Length;
+    internal bool IsAboveHighWatermark => _aboveHigh;
+    internal int HighWatermark { get; private set; }
+    internal int LowWatermark { get; private set; }
+
+    /// <summary>What waits to be sent. Append (or move blocks here), then <see cref="ScheduleFlush"/>.</summary>
+    internal BufferChain Output { get; }
+
+    /// <summary>A place of the process-wide connection limit that this connection holds and gives back when it closes.</summary>
+    internal ConnectionLimit? Limit { get; set; }
+
+    /// <summary>Free for whoever handles the connection: a number that is 0 on a new connection.</summary>
+    internal long Tag { get; set; }
+
+    /// <summary>Who gets the callbacks. A new one is presented what the old one left, in the next turn (or at once, when set inside OnData).</summary>
+    internal ConnectionHandler Handler
+    {
+        get => _handler;
+        set
+        {
+            _handler = value;
+            _endDelivered = false;
+            if (!_presenting && (!_input.IsEmpty || _endReceived) && !IsClosing)
+                _loop.RunNextTurn(_pending);
+        }
+    }
+
+    // ---- beginning ------------------------------------------------------------------------------------------
+
+    /// <summary>
+    /// Takes over an accepted descriptor. <see cref="ConnectionHandler.OnConnected"/> follows in the next turn, after the
+    /// transport's handshake if it has one, for which <paramref name="openTimeoutMs"/> is allowed (0: no limit).
+    /// </summary>
+    /// <returns>The connection, or null when the descriptor could not be registered; it is closed then.</returns>
+    internal static Connection? Open(EventLoop loop, int fd, in Address remote, Transport transport, ConnectionHandler handler, int openTimeoutMs = 0) =>
+        Start(loop, fd, remote, transport, handler, State.Opening, isUpstream: false, openTimeoutMs);
+
+    /// <summary>As <see cref="Open"/>, for a descriptor whose connect(2) is under way. For <see cref="Connector"/>.</summary>
+    internal static Connection? Connecting(EventLoop loop, int fd, in Address remote, Transport transport, ConnectionHandler handler, int timeoutMs) =>
+        Start(loop, fd, remote, transport, handler, State.Connecting, isUpstream: true, timeoutMs);
+
+    /// <summary>A connection that could not even be begun: the handler hears of it in the next turn, as of any other failure.</summary>
+    internal static Connection Stillborn(EventLoop loop, in Address remote, ConnectionHandler handler, Failure reason, Errno error)
+    {
+        Connection connection = s_pool[loop].Rent();
+        connection.Prepare(-1, remote, RawTransport.Instance, handler, State.Connecting, isUpstream: true);
+        connection.LastError = error;
+        connection._stillbornReason = reason;
+        loop.RunNextTurn(connection._pending);
+        return connection;
+    }
+
+    private static Connection? Start(
+        EventLoop loop, int fd, in Address remote, Transport transport, ConnectionHandler handler, State state, bool isUpstream, int timeoutMs)
+    {
+        Debug.Assert(loop.IsCurrent);
+        Connection connection = s_pool[loop].Rent();
+        SysResult registered = loop.Register(fd, connection, EpollEvents.Connection);
+        if (!registered.Ok)
+        {
+            s_pool[loop].Return(connection);
+            Sockets.Close(fd);
+            return null;
+        }
+        connection.Prepare(fd, remote, transport, handler, state, isUpstream);
+        if (timeoutMs > 0)
+            loop.Schedule(connection._timer, timeoutMs);
+        return connection;
+    }
+
+    private void Prepare(int fd, in Address remote, Transport transport, ConnectionHandler handler, State state, bool isUpstream)
+    {
+        _fd = fd;
+        _transport = transport;
+        _nextTransport = null;
+        _handler = handler;
+        _state = state;
+        _local = OriginalDestination = default;
+        RemoteAddress = remote;
+        IsUpstream = isUpstream;
+        BytesReceived = BytesSent = Tag = 0;
+        LastActivityMs = _loop.NowMs;
+        LastError = Errno.None;
+        SetWatermarks(DefaultHighWatermark);
+        _pauses = _closeDelayMs = 0;
+        _readReady = _hangUpSeen = _writeBlocked = _writeFailed = false;
+        _endReceived = _endDelivered = _shutdownWanted = _writeShut = _aboveHigh = _presenting = false;
+    }
+
+    // ---- what the handler does ------------------------------------------------------------------------------
+
+    /// <summary>Sets the thresholds of <see cref="Output"/>; low is half of high. 0 means no limit.</summary>
+    internal void SetWatermarks(int highBytes)
+    {
+        HighWatermark = highBytes > 0 ? highBytes : int.MaxValue;
+        LowWatermark = HighWatermark / 2;
+    }
+
+    /// <summary>Queues a copy of <paramref name="bytes"/>; sent with everything else of this turn at its end.</summary>
+    internal void Write(ReadOnlySpan<byte> bytes)
+    {
+        if (IsClosing || _writeFailed)
+            return;
+        Debug.Assert(!_shutdownWanted);
+        Output.Write(bytes);
+        ScheduleFlush();
+    }
+
+    /// <summary>
+    /// Sends <paramref name="bytes"/> now if nothing is queued before them, and queues a copy of what the socket does not
+    /// take. Saves the copy for bulk that is sent as it comes; use <see cref="Write"/> for small pieces.
+    /// </summary>
+    internal void WriteThrough(ReadOnlySpan<byte> bytes)
+    {
+        if (_state != State.Open || _writeFailed)
+        {
+            Write(bytes);
+            return;
+        }
+        Debug.Assert(!_shutdownWanted);
+        if (Output.IsEmpty && !_writeBlocked && !_transport.HasUnsent)
+        {
+            IoResult sent = _transport.WriteDirect(_fd, bytes);
+            CountSent(sent.Bytes);
+            if (sent.Status == IoStatus.Failed)
+            {
+                OnWriteFailed(sent.Error);
+                return;
+            }
+            _writeBlocked = sent.Status == IoStatus.WouldBlock;
+            bytes = bytes[sent.Bytes..];
+        }
+        if (bytes.IsEmpty)
+            return;
+        Output.Write(bytes);
+        ScheduleFlush();
+    }
+
+    /// <summary>Sends <see cref="Output"/> at the end of this turn. Any number of calls cost one send.</summary>
+    internal void ScheduleFlush()
+    {
+        if (_state >= State.Open)
+            _loop.RunAtTurnEnd(_flush);
+    }
+
+    /// <summary>Stops presenting and reading; calls nest. The peer is held back by its TCP window.</summary>
+    internal void PauseReading() => _pauses++;
+
+    /// <summary>Undoes one <see cref="PauseReading"/>; after the last, what is buffered is presented in the next turn and reading goes on.</summary>
+    internal void ResumeReading()
+    {
+        Debug.Assert(_pauses > 0);
+        if (--_pauses == 0 && !IsClosing)
+            _loop.RunNextTurn(_pending);
+    }
+
+    /// <summary>Presents unconsumed bytes again, in the next turn, though nothing new arrived: the handler can use them now.</summary>
+    internal void ProcessBuffered()
+    {
+        if (!IsClosing)
+            _loop.RunNextTurn(_pending);
+    }
+
+    /// <summary>
+    /// Puts another transport under the connection (TLS, after a listener filter looked at the ClientHello): bytes that no
+    /// handler consumed go to it, and <see cref="ConnectionHandler.OnConnected"/> comes again after its handshake.
+    /// </summary>
+    internal void ChangeTransport(Transport transport, int handshakeTimeoutMs = 0)
+    {
+        Debug.Assert(_state == State.Open);
+        _nextTransport = transport;
+        if (handshakeTimeoutMs > 0)
+            _loop.Schedule(_timer, handshakeTimeoutMs);
+        if (!_presenting)
+            _loop.RunNextTurn(_pending);
+    }
+
+    /// <summary>Ends our direction once <see cref="Output"/> is sent; the peer may go on sending.</summary>
+    internal void ShutdownWrite()
+    {
+        if (_shutdownWanted || IsClosing)
+            return;
+        _shutdownWanted = true;
+        ScheduleFlush();
+    }
+
+    /// <summary>
+    /// Closes in good order: sends what is queued, then FIN, then waits until the peer closes too, at most
+    /// <paramref name="delayMs"/> without progress (Envoy's delayed_close_timeout), so that the last bytes are not destroyed
+    /// by a RST. 0: closes right after the last byte is with the kernel. Nothing more is presented;
+    /// <see cref="ConnectionHandler.OnClosed"/> comes at the end.
+    /// </summary>
+    internal void CloseAfterFlush(int delayMs = 0)
+    {
+        if (IsClosing)
+            return;
+        if (_state != State.Open || _writeFailed)
+        {
+            Close(Failure.None);
+            return;
+        }
+        _state = State.Closing;
+        _closeDelayMs = delayMs;
+        _shutdownWanted = true;
+        _readReady = true;
+        if (delayMs > 0)
+            _loop.Schedule(_timer, delayMs);
+        _loop.RunAtTurnEnd(_flush);
+        _loop.RunNextTurn(_pending);
+    }
+
+    /// <summary>Closes now; what is queued is lost. With <paramref name="reset"/> the peer gets a RST.</summary>
+    internal void Close(Failure reason, bool reset = false)
+    {
+        if (_state == State.Closed)
+            return;
+        _state = State.Closed;
+        _loop.Cancel(_timer);
+        _loop.Cancel(_flush);
+        _loop.Cancel(_pending);
+        if (_fd >= 0)
+        {
+            _loop.Unregister(_fd, this, closing: true);
+            if (reset)
+                Sockets.SetLingerReset(_fd);
+            Sockets.Close(_fd);
+            _fd = -1;
+        }
+        Limit?.Give();
+        Limit = null;
+        _loop.Release(this);
+        _handler.OnClosed(this, reason);
+    }
+
+    // ---- what the loop tells us -----------------------------------------------------------------------------
+
+    public override void OnReady(EpollEvents events)
+    {
+        if (_state == State.Connecting && !FinishConnect(events))
+            return;
+        if (_state == State.Opening)
+            BeginHandshake();
+
+        if ((events & (EpollEvents.In | EpollEvents.ReadHangUp | EpollEvents.HangUp | EpollEvents.Error)) != 0)
+            _readReady = true;
+        if ((events & (EpollEvents.ReadHangUp | EpollEvents.HangUp | EpollEvents.Error)) != 0)
+            _hangUpSeen = true;
+
+        if (_state == State.Handshaking)
+            ContinueHandshake();
+        if (_state < State.Open)
+            return;
+
+        if ((events & EpollEvents.Out) != 0 && _writeBlocked)
+        {
+            _writeBlocked = false;
+            Flush();
+        }
+        if ((events & EpollEvents.Error) != 0 && _state != State.Closed && (_endReceived || _pauses > 0))
+        {
+            // Nobody reads, so no read will find the error.
+            Errno error = Sockets.TakeError(_fd);
+            if (error != Errno.None)
+            {
+                CloseBroken(error);
+                return;
+            }
+        }
+        Read();
+    }
+
+    public void OnWork(LoopWork work)
+    {
+        if (work.Kind == WorkFlush)
+        {
+            Flush();
+            return;
+        }
+        if (_fd < 0)
+        {
+            Close(_stillbornReason);
+            return;
+        }
+        if (_nextTransport is not null)
+            SwitchTransport(_input.Readable, buffered: true);
+        if (_state == State.Handshaking)
+            ContinueHandshake();
+        if (_state == State.Open && _pauses == 0)
+        {
+            PresentBuffered();
+            DeliverEnd();
+        }
+        Read();
+    }
+
+    public void OnTimer(LoopTimer timer)
+    {
+        switch (_state)
+        {
+            case State.Closing:
+                Close(Failure.None);
+                break;
+            case State.Connecting or State.Opening or State.Handshaking:
+                Close(IsUpstream ? Failure.UpstreamConnectTimeout : Failure.DownstreamDisconnect);
+                break;
+        }
+    }
+
+    public override void OnFault() => Close(Failure.InternalError, reset: true);
+
+    public void OnRelease()
+    {
+        _input.Reset();
+        Output.Clear();
+        _transport.Release();
+        _transport = RawTransport.Instance;
+        _handler = Nobody.Instance;
+        SpliceIn = SpliceOut = null;
+        s_pool[_loop].Return(this);
+    }
+
+    // ---- connecting and handshake ---------------------------------------------------------------------------
+
+    private bool FinishConnect(EpollEvents events)
+    {
+        if ((events & (EpollEvents.Out | EpollEvents.Error | EpollEvents.HangUp)) == 0)
+            return false;
+        LastError = Sockets.TakeError(_fd);
+        if (LastError != Errno.None)
+        {
+            Close(LastError == Errno.ETIMEDOUT ? Failure.UpstreamConnectTimeout : Failure.UpstreamConnectFailure);
+            return false;
+        }
+        BeginHandshake();
+        return true;
+    }
+
+    private void BeginHandshake()
+    {
+        _state = State.Handshaking;
+        if (_transport.IsReady)
+            BecomeOpen();
+    }
+
+    private void ContinueHandshake()
+    {
+        IoResult step = _transport.Handshake(_fd);
+        switch (step.Status)
+        {
+            case IoStatus.Ok:
+                _readReady = true; // the transport may hold the first application bytes already
+                BecomeOpen();
+                break;
+            case IoStatus.EndOfStream or IoStatus.Failed:
+                LastError = step.Error;
+                Close(IsUpstream ? Failure.UpstreamTlsHandshake : Failure.DownstreamDisconnect);
+                break;
+        }
+    }
+
+    private void BecomeOpen()
+    {
+        _state = State.Open;
+        _loop.Cancel(_timer);
+        LastActivityMs = _loop.NowMs;
+        _handler.OnConnected(this);
+        if (_state == State.Open && (!Output.IsEmpty || _shutdownWanted))
+            ScheduleFlush();
+    }
+
+    private void SwitchTransport(ReadOnlySpan<byte> leftover, bool buffered)
+    {
+        Transport next = _nextTransport!;
+        _nextTransport = null;
+        next.Preload(leftover);
+        if (buffered)
+            _input.Consume(leftover.Length);
+        _transport = next;
+        _state = State.Handshaking;
+        _loop.RunNextTurn(_pending);
+    }
+
+    // ---- reading --------------------------------------------------------------------------------------------
+
+    private void Read()
+    {
+        int budget = ReadBytesPerTurn;
+        while (_readReady && CanRead)
+        {
+            if (SpliceIn is { } flow && _input.IsEmpty && _state == State.Open)
+            {
+                flow.Pump();
+                return;
+            }
+            bool direct = _input.IsEmpty || _state == State.Closing;
+            Span<byte> into = direct ? _loop.Scratch : _input.GetWritable(ReadBytesMin);
+            IoResult got = _transport.Read(_fd, into);
+            switch (got.Status)
+            {
+                case IoStatus.Ok:
+                    CountReceived(got.Bytes);
+                    _readReady = !got.Drained || _hangUpSeen;
+                    if (_state == State.Closing)
+                        break;
+                    if (direct)
+                    {
+                        PresentScratch(into[..got.Bytes]);
+                    }
+                    else
+                    {
+                        _input.Commit(got.Bytes);
+                        PresentBuffered();
+                    }
+                    break;
+                case IoStatus.WouldBlock:
+                    _readReady = false;
+                    if (_writeFailed)
+                        CloseBroken(LastError);
+                    return;
+                case IoStatus.EndOfStream:
+                    _readReady = false;
+                    ReceiveEnd();
+                    return;
+                default:
+                    _readReady = false;
+                    CloseBroken(_writeFailed ? LastError : got.Error);
+                    return;
+            }
+            budget -= got.Bytes;
+            if (budget <= 0 && _readReady)
+            {
+                if (!IsClosed)
+                    _loop.RunNextTurn(_pending);
+                return;
+            }
+        }
+    }
+
+    private bool CanRead => _state switch
+    {
+        State.Open => _pauses == 0 && !_endReceived && _input.Length < InputBytesMax,
+        State.Closing => !_endReceived,
+        _ => false,
+    };
+
+    private void PresentScratch(ReadOnlySpan<byte> data)
+    {
+        _presenting = true;
+        while (data.Length > 0 && _state == State.Open && _pauses == 0)
+        {
+            ConnectionHandler handler = _handler;
+            int used = handler.OnData(this, data);
+            Debug.Assert((uint)used <= (uint)data.Length);
+            data = data[used..];
+            if (_nextTransport is not null && _state == State.Open)
+            {
+                SwitchTransport(data, buffered: false);
+                data = default;
+            }
+            if (_handler == handler)
+                break;
+        }
+        _presenting = false;
+        if (data.Length > 0 && _state == State.Open)
+            _input.Write(data);
+    }
+
+    private void PresentBuffered()
+    {
+        _presenting = true;
+        while (!_input.IsEmpty && _state == State.Open && _pauses == 0)
+        {
+            ConnectionHandler handler = _handler;
+            int used = handler.OnData(this, _input.Readable);
+            if (_state == State.Closed)
+                break;
+            _input.Consume(used);
+            if (_nextTransport is not null && _state == State.Open)
+                SwitchTransport(_input.Readable, buffered: true);
+            if (_handler == handler)
+                break;
+        }
+        _presenting = false;
+    }
+
+    /// <summary>The peer's FIN was read (by us or by the relay that reads for us).</summary>
+    internal void ReceiveEnd()
+    {
+        _readReady = false;
+        _endReceived = true;
+        if (_writeFailed)
+            CloseBroken(LastError);
+        else if (_state == State.Closing)
+            FinishClosing();
+        else
+            DeliverEnd();
+    }
+
+    private void DeliverEnd()
+    {
+        if (!_endReceived || _endDelivered || _pauses > 0 || _state != State.Open)
+            return;
+        _endDelivered = true;
+        _handler.OnEndOfStream(this);
+        CloseWhenBothEnded();
+    }
+
+    private void CloseWhenBothEnded()
+    {
+        if (_state == State.Open && _endDelivered && _writeShut)
+            Close(Failure.None);
+    }
+
+    private void CountReceived(int bytes)
+    {
+        BytesReceived += bytes;
+        LastActivityMs = _loop.NowMs;
+    }
+
+    // ---- writing --------------------------------------------------------------------------------------------
+
+    private void Flush()
+    {
+        if (_state < State.Open)
+            return;
+        bool sentAny = false;
+        while (!_writeBlocked && !_writeFailed && (!Output.IsEmpty || _transport.HasUnsent))
+        {
+            IoResult sent = _transport.Write(_fd, Output);
+            sentAny |= sent.Bytes > 0;
+            CountSent(sent.Bytes);
+            if (sent.Status == IoStatus.WouldBlock)
+            {
+                _writeBlocked = true;
+            }
+            else if (sent.Status != IoStatus.Ok)
+            {
+                OnWriteFailed(sent.Error);
+                return;
+            }
+        }
+
+        bool empty = Output.IsEmpty && !_transport.HasUnsent;
+        if (empty && _shutdownWanted && !_writeShut)
+        {
+            _writeShut = true;
+            _transport.ShutdownWrite(_fd);
+        }
+        if (_state == State.Closing)
+        {
+            if (empty)
+                FinishClosing();
+            else if (sentAny && _closeDelayMs > 0)
+                _loop.Schedule(_timer, _closeDelayMs); // the limit is on standing still
+            return;
+        }
+        if (empty && sentAny)
+            _handler.OnFlushed(this);
+        TellWatermarks();
+        if (empty)
+            SpliceOut?.Pump();
+        CloseWhenBothEnded();
+    }
+
+    private void TellWatermarks()
+    {
+        if (_state != State.Open)
+            return;
+        if (!_aboveHigh && Output.Length > HighWatermark)
+        {
+            _aboveHigh = true;
+            _handler.OnAboveHighWatermark(this);
+        }
+        else if (_aboveHigh && Output.Length <= LowWatermark)
+        {
+            _aboveHigh = false;
+            _handler.OnBelowLowWatermark(this);
+        }
+    }
+
+    // Closing, and everything is sent: over at once, or when the peer has closed too (then a FIN was read).
+    private void FinishClosing()
+    {
+        if (_writeShut && (_closeDelayMs == 0 || _endReceived))
+            Close(Failure.None);
+    }
+
+    // The peer may have answered before it broke the connection (an early error response): read that first.
+    private void OnWriteFailed(Errno error)
+    {
+        LastError = error;
+        _writeFailed = true;
+        Output.Clear();
+        if (_endReceived || _pauses > 0)
+        {
+            CloseBroken(error);
+            return;
+        }
+        _readReady = _hangUpSeen = true;
+        _loop.RunNextTurn(_pending);
+    }
+
+    private void CountSent(int bytes)
+    {
+        if (bytes == 0)
+            return;
+        BytesSent += bytes;
+        LastActivityMs = _loop.NowMs;
+    }
+
+    private void CloseBroken(Errno error)
+    {
+        LastError = error;
+        bool inOrder = _state == State.Closing && _writeShut;
+        Close(inOrder ? Failure.None : IsUpstream ? Failure.UpstreamConnectionTermination : Failure.DownstreamDisconnect);
+    }
+
+    // ---- for a splice, which reads and writes the descriptor by itself ----------------------------------------
+
+    /// <summary>Reads for us: what arrives goes through the kernel to another connection, past our handler.</summary>
+    internal SpliceFlow? SpliceIn { get; set; }
+
+    /// <summary>Writes to us, whenever <see cref="CanSpliceWrite"/>.</summary>
+    internal SpliceFlow? SpliceOut { get; set; }
+
+    internal bool CanSpliceRead => _readReady && _state == State.Open && _pauses == 0 && !_endReceived && _input.IsEmpty;
+    internal bool CanSpliceWrite => _state == State.Open && !_writeBlocked && !_writeFailed && !_writeShut && Output.IsEmpty;
+
+    internal void SpliceReceived(int bytes) => CountReceived(bytes);
+    internal void SpliceSent(int bytes) => CountSent(bytes);
+
+    /// <summary>The socket is empty: wait for its edge. With the peer's end seen, nothing but the end is left, which a read finds.</summary>
+    internal void SpliceDrained() => _readReady = false;
+
+    /// <summary>The socket is full: wait for its edge.</summary>
+    internal void SpliceBlocked() => _writeBlocked = true;
+
+    internal void SpliceReadFailed(Errno error) => CloseBroken(error);
+    internal void SpliceWriteFailed(Errno error) => OnWriteFailed(error);
+
+    /// <summary>More can be read, in the next turn.</summary>
+    internal void SpliceContinue() => _loop.RunNextTurn(_pending);
+
+    /// <summary>Handler of a connection nobody uses.</summary>
+    private sealed class Nobody : ConnectionHandler
+    {
+        internal static readonly Nobody Instance = new();
+
+        internal override int OnData(Connection connection, ReadOnlySpan<byte> data) => data.Length;
+
+        internal override void OnEndOfStream(Connection connection) => connection.Close(Failure.None);
+
+        internal override void OnClosed(Connection connection, Failure reason)
+        {
+        }
+    }
+}
