@@ -211,7 +211,7 @@ internal sealed class CaptureConfig
     {
         hostIsIPv6 = enableIPv6 = false;
         var addresses = new List<IPAddress>();
-        int errno = host.LocalAddresses(addresses);
+        Linux.Errno error = host.LocalAddresses(addresses);
         bool found = false;
         foreach (IPAddress listed in addresses)
         {
@@ -231,7 +231,7 @@ internal sealed class CaptureConfig
         }
         if (found)
             return;
-        string problem = "no local address besides loopback and link-local" + (errno == 0 ? "" : $" (netlink: errno {errno})");
+        string problem = "no local address besides loopback and link-local" + (error == Linux.Errno.None ? "" : $" (netlink: {error})");
         if (required)
             errors.Add(problem + "; run after the Pod's network is set up, or use --dry-run");
         else

@@ -17,8 +17,8 @@ internal sealed class CaptureHost
     /// <summary>The text of a file, null when it cannot be read.</summary>
     public Func<string, string?> ReadFile { get; init; } = ReadFileOrNull;
 
-    /// <summary>Every local address in the kernel's order, or an errno.</summary>
-    public Func<List<IPAddress>, int> LocalAddresses { get; init; } = RouteNetlink.ListAddresses;
+    /// <summary>Every local address in the kernel's order, and how asking went.</summary>
+    public Func<List<IPAddress>, Errno> LocalAddresses { get; init; } = RouteNetlink.ListAddresses;
 
     /// <summary>Runs a program to its end: name, arguments, standard input, additions to the environment. Null when there is no such program.</summary>
     public Func<string, string[], string, string[], ProcessResult?> Execute { get; init; } = ExecuteProgram;
@@ -37,7 +37,7 @@ internal sealed class CaptureHost
 
     private static ProcessResult? ExecuteProgram(string program, string[] arguments, string input, string[] environment)
     {
-        string? file = Process.Find(program, Environment.GetEnvironmentVariable("PATH"));
-        return file is null ? null : Process.Run(file, arguments, input, environment);
+        string? file = ChildProcess.Find(program, Environment.GetEnvironmentVariable("PATH"));
+        return file is null ? null : ChildProcess.Run(file, arguments, input, environment);
     }
 }

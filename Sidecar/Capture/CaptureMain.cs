@@ -43,9 +43,9 @@ internal static class CaptureMain
         string @namespace = CaptureFlags.Parse(args, host.Variable, [])["network-namespace"];
         if (@namespace.Length > 0)
         {
-            int errno = Namespaces.EnterNetwork(@namespace);
-            if (errno != 0)
-                errors.Add($"--network-namespace: cannot enter {@namespace} (errno {errno}); give the path of a network namespace, and run as root");
+            SysResult entered = Namespaces.EnterNetwork(@namespace);
+            if (!entered.Ok)
+                errors.Add($"--network-namespace: cannot enter {@namespace} ({entered}); give the path of a network namespace, and run as root");
         }
         CaptureConfig? config = errors.Count == 0 ? CaptureConfig.Create(args, host, warnings, errors) : null;
         foreach (string line in warnings)

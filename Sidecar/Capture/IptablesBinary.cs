@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 using System.Globalization;
 using Sidecar.Linux;
 
@@ -19,17 +18,13 @@ internal sealed class IptablesBinary
     private readonly bool _legacy;
     private readonly Version _version;
 
-    private IptablesBinary(CaptureHost host, string name, bool legacy, Version version, bool hasRules)
+    private IptablesBinary(CaptureHost host, string name, bool legacy, Version version)
     {
         _host = host;
         _name = name;
         _legacy = legacy;
         _version = version;
-        HasRules = hasRules;
     }
-
-    /// <summary>Some rule or chain exists in this variant.</summary>
-    public bool HasRules { get; }
 
     /// <summary>The program that applies, for messages.</summary>
     public string RestoreName => _name + "-restore";
@@ -50,34 +45,25 @@ internal sealed class IptablesBinary
     public static IptablesBinary? Detect(CaptureHost host, bool ipv6, string force, out string problem)
     {
         string plain = ipv6 ? "ip6tables" : "iptables";
-        problem = "";
         if (force.Length > 0)
         {
-            IptablesBinary? forced = Try(host, plain + "-" + force, out problem);
-            if (forced is null)
-                problem = $"--force-iptables-binary={force}: {problem}";
+            IptablesBinary? forced = Find(host, plain + "-" + force, onlyWithRules: false, out problem);
+            problem = $"--force-iptables-binary={force}: {problem}";
             return forced;
         }
-        var problems = new List<string>(3);
-        IptablesBinary? legacy = Try(host, plain + "-legacy", out problem);
-        if (legacy is { HasRules: true })
-            return legacy;
-        if (legacy is null)
-            problems.Add(problem);
-        IptablesBinary? nft = Try(host, plain + "-nft", out problem);
-        if (nft is not null)
-            return nft;
-        problems.Add(problem);
-        IptablesBinary? unnamed = Try(host, plain, out problem);
-        if (unnamed is not null)
-            return unnamed;
-        problems.Add(problem);
-        if (legacy is not null)
-            return legacy;
-
-        // A program that is there and does not work says more than one that is absent.
-        problem = problems.Find(line => !line.EndsWith(NotFound, StringComparison.Ordinal))
-            ?? $"no {plain} found ({plain}-nft, {plain}-legacy and {plain}, each with -save and -restore); install iptables in the image, or use --native-nftables";
+        string said = "";
+        foreach ((string name, bool onlyWithRules) in ((string, bool)[])[(plain + "-legacy", true), (plain + "-nft", false), (plain, false)])
+        {
+            IptablesBinary? found = Find(host, name, onlyWithRules, out problem);
+            if (found is not null)
+                return found;
+            // A program that is there and does not work says more than one that is absent.
+            if (said.Length == 0 && !problem.EndsWith(NotFound, StringComparison.Ordinal))
+                said = problem;
+        }
+        problem = said.Length > 0
+            ? said
+            : $"no {plain} found ({plain}-nft, {plain}-legacy and {plain}, each with -save and -restore); install iptables in the image, or use --native-nftables";
         return null;
     }
 
@@ -93,11 +79,12 @@ internal sealed class IptablesBinary
         return _host.Execute(_name + suffix, arguments, input, environment);
     }
 
-    private ProcessResult Absent(string suffix) => new(-1, 2, "", $"{_name}{suffix} not found");
+    private ProcessResult Absent(string suffix) => new(-1, Errno.ENOENT, "", $"{_name}{suffix} not found");
 
     private const string NotFound = "not found";
 
-    private static IptablesBinary? Try(CaptureHost host, string name, out string problem)
+    // Present with rules if that is asked for, and usable.
+    private static IptablesBinary? Find(CaptureHost host, string name, bool onlyWithRules, out string problem)
     {
         ProcessResult? save = host.Execute(name + "-save", [], "", []);
         if (save is null)
@@ -110,34 +97,52 @@ internal sealed class IptablesBinary
             problem = $"{name}-save failed: {FailureText.FirstLine(save)}";
             return null;
         }
-        ProcessResult? versionRun = host.Execute(name + "-save", ["--version"], "", []);
-        bool legacy = true;
-        // Programs before 1.6.2 do not know --version and say so with exit code 0: taken for the oldest of legacy.
-        var version = new Version(0, 0, 0);
-        if (versionRun is { Succeeded: true } && !versionRun.Error.Contains("unrecognized option"))
-        {
-            if (!TryParseVersion(versionRun.Output, out version))
-            {
-                problem = $"{name}-save --version says \"{versionRun.Output.Trim()}\", which holds no version";
-                return null;
-            }
-            legacy = !versionRun.Output.Contains("nf_tables");
-        }
-
-        // Present is not usable: the kernel may lack this variant. Protocol 255 is reserved, so the rule never matches.
-        string[] wait = legacy && version >= new Version(1, 6, 2) ? [WaitForLock] : [];
-        ProcessResult? probe = host.Execute(name, ["-t", "nat", "-A", "INPUT", "-p", "255", "-j", "RETURN", .. wait], "", []);
-        if (probe is not { Succeeded: true } || probe.Error.Contains("does not exist"))
-        {
-            problem = probe is null ? $"{name} {NotFound}" : $"{name} cannot be used here: {FailureText.FirstLine(probe)}";
-            return null;
-        }
-        host.Execute(name, ["-t", "nat", "-D", "INPUT", "-p", "255", "-j", "RETURN", .. wait], "", []);
-
-        // No rule, no line; a single rule makes at least a comment, a table and a COMMIT.
-        bool hasRules = save.Output.AsSpan().Count('\n') >= 3;
         problem = "";
-        return new IptablesBinary(host, name, legacy, version, hasRules);
+        if (onlyWithRules && !HoldsRules(save.Output))
+            return null;
+        IptablesBinary? binary = WithVersion(host, name, out problem);
+        return binary is not null && binary.IsUsable(out problem) ? binary : null;
+    }
+
+    // Rules or chains that somebody made. Empty tables do not count: looking at a table is enough to make it, and a variant must not
+    // be chosen because we looked.
+    private static bool HoldsRules(string saved)
+    {
+        foreach (string line in saved.Split('\n'))
+        {
+            if (line.StartsWith("-A ", StringComparison.Ordinal) || (line.StartsWith(':') && line.Contains(" - [", StringComparison.Ordinal)))
+                return true;
+        }
+        return false;
+    }
+
+    private static IptablesBinary? WithVersion(CaptureHost host, string name, out string problem)
+    {
+        problem = "";
+        ProcessResult? result = host.Execute(name + "-save", ["--version"], "", []);
+        // Programs before 1.6.2 do not know --version and say so with exit code 0: taken for the oldest of legacy.
+        if (result is not { Succeeded: true } || result.Error.Contains("unrecognized option", StringComparison.Ordinal))
+            return new IptablesBinary(host, name, legacy: true, new Version(0, 0, 0));
+        if (TryParseVersion(result.Output, out Version version))
+            return new IptablesBinary(host, name, legacy: !result.Output.Contains("nf_tables", StringComparison.Ordinal), version);
+        problem = $"{name}-save --version says \"{result.Output.Trim()}\", which holds no version";
+        return null;
+    }
+
+    // Present is not usable: the kernel may lack this variant. Protocol 255 is reserved, so the rule of the trial never matches.
+    private bool IsUsable(out string problem)
+    {
+        string[] rule = ["INPUT", "-p", "255", "-j", "RETURN"];
+        string[] wait = NeedsLock ? [WaitForLock] : [];
+        ProcessResult? trial = _host.Execute(_name, ["-t", "nat", "-A", .. rule, .. wait], "", []);
+        if (trial is { Succeeded: true } && !trial.Error.Contains("does not exist", StringComparison.Ordinal))
+        {
+            _host.Execute(_name, ["-t", "nat", "-D", .. rule, .. wait], "", []);
+            problem = "";
+            return true;
+        }
+        problem = trial is null ? $"{_name} {NotFound}" : $"{_name} cannot be used here: {FailureText.FirstLine(trial)}";
+        return false;
     }
 
     // "iptables-save v1.8.9 (nf_tables)"
@@ -178,7 +183,7 @@ internal static class FailureText
             bool denied = text.Contains("Permission denied", StringComparison.Ordinal) || text.Contains("Operation not permitted", StringComparison.Ordinal);
             return denied ? text + "; " + NeedsCapability : text;
         }
-        return result.ExitCode < 0 ? $"it could not be started (errno {result.Errno})" : $"exit code {result.ExitCode} without a word";
+        return $"exit code {result.ExitCode} without a word";
     }
 
     /// <summary>What to do about missing privileges.</summary>

@@ -140,20 +140,20 @@ internal sealed class RuleApply(CaptureConfig config, CaptureHost host, Action<s
     // On a node's file system the lock is the node's and nsswitch.conf may send a name lookup over the network we are changing.
     private string? Isolate(List<(IptablesBinary Binary, IpFamilies Family)> versions)
     {
-        int errno = Namespaces.EnterPrivateMounts();
-        if (errno == 0)
-            errno = Namespaces.BindOver("/dev/null", "/etc/nsswitch.conf");
+        SysResult isolated = Namespaces.EnterPrivateMounts();
+        if (isolated.Ok)
+            isolated = Namespaces.BindOver("/dev/null", "/etc/nsswitch.conf");
         foreach ((IptablesBinary binary, _) in versions)
         {
             if (config.NetworkNamespace.Length == 0 || !binary.NeedsLock)
                 continue;
             if (binary.TakesLockFileVariable)
                 binary.LockFile = config.NetworkNamespace;
-            else if (errno == 0)
-                errno = Namespaces.BindOver(config.NetworkNamespace, "/run/xtables.lock");
+            else if (isolated.Ok)
+                isolated = Namespaces.BindOver(config.NetworkNamespace, "/run/xtables.lock");
         }
-        if (errno != 0)
-            log($"warning: --cni-mode: no mounts of our own (errno {errno}); going on with the node's lock and name lookups");
+        if (!isolated.Ok)
+            log($"warning: --cni-mode: no mounts of our own ({isolated}); going on with the node's lock and name lookups");
         return null;
     }
 

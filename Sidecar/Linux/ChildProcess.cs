@@ -8,14 +8,14 @@ using System.Text;
 namespace Sidecar.Linux;
 
 /// <summary>What a finished child process left behind.</summary>
-/// <param name="exitCode">Its exit code; 128 + signal when a signal ended it; -1 when it never started (see <paramref name="errno"/>).</param>
-/// <param name="errno">Why it could not be started, 0 when it was.</param>
+/// <param name="exitCode">Its exit code; 128 + signal when a signal ended it; -1 when it never started (see <paramref name="startError"/>).</param>
+/// <param name="startError">Why it could not be started, None when it was.</param>
 /// <param name="output">All it wrote to standard output, as UTF-8.</param>
 /// <param name="error">All it wrote to standard error, as UTF-8.</param>
-internal sealed class ProcessResult(int exitCode, int errno, string output, string error)
+internal sealed class ProcessResult(int exitCode, Errno startError, string output, string error)
 {
     public readonly int ExitCode = exitCode;
-    public readonly int Errno = errno;
+    public readonly Errno StartError = startError;
     public readonly string Output = output;
     public readonly string Error = error;
 
@@ -28,7 +28,7 @@ internal sealed class ProcessResult(int exitCode, int errno, string output, stri
 /// megabyte to the binary. Blocks the calling thread, so it is for commands and the control side, never for a worker. The child
 /// inherits the calling thread's network namespace and credentials, which is what a caller that entered a namespace wants.
 /// </summary>
-internal static unsafe partial class Process
+internal static unsafe partial class ChildProcess
 {
     // Administration programs live here, and the PATH of a container without a shell often leaves them out.
     private static readonly string[] SystemFolders = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"];
@@ -61,19 +61,19 @@ internal static unsafe partial class Process
         int* pipes = stackalloc int[6] { -1, -1, -1, -1, -1, -1 };
         for (int i = 0; i < 3; i++)
         {
-            if (Pipe2(pipes + 2 * i, O_CLOEXEC) != 0)
+            SysResult made = SysResult.Of(Libc.pipe2(pipes + 2 * i, Sockets.CloseOnExec));
+            if (!made.Ok)
             {
-                int failed = Marshal.GetLastPInvokeError();
                 CloseAll(pipes);
-                return NotStarted(failed);
+                return NotStarted(made.Error);
             }
         }
 
-        int error = Spawn(file, arguments, environment, pipes[0], pipes[3], pipes[5], out int pid);
+        Errno error = Spawn(file, arguments, environment, pipes[0], pipes[3], pipes[5], out int pid);
         Close(ref pipes[0]);
         Close(ref pipes[3]);
         Close(ref pipes[5]);
-        if (error != 0)
+        if (error != Errno.None)
         {
             CloseAll(pipes);
             return NotStarted(error);
@@ -81,10 +81,10 @@ internal static unsafe partial class Process
 
         Exchange(pipes, Encoding.UTF8.GetBytes(input), out string output, out string errorText);
         CloseAll(pipes);
-        return new ProcessResult(Wait(pid), 0, output, errorText);
+        return new ProcessResult(Wait(pid), Errno.None, output, errorText);
     }
 
-    private static ProcessResult NotStarted(int errno) => new(-1, errno, "", Marshal.GetPInvokeErrorMessage(errno));
+    private static ProcessResult NotStarted(Errno error) => new(-1, error, "", "cannot be started: " + error.Describe());
 
     // Feeds and drains at the same time: a child that writes before it has read all its input must not block us both.
     private static void Exchange(int* pipes, byte[] input, out string output, out string error)
@@ -97,29 +97,27 @@ internal static unsafe partial class Process
         if (input.Length == 0)
             Close(ref pipes[1]);
         else
-            Fcntl(pipes[1], F_SETFL, O_NONBLOCK);
+            Libc.fcntl(pipes[1], F_SETFL, Sockets.NonBlocking);
 
         while (pipes[1] >= 0 || pipes[2] >= 0 || pipes[4] >= 0)
         {
             polled[0] = new PollFd { Fd = pipes[1], Events = POLLOUT };
             polled[1] = new PollFd { Fd = pipes[2], Events = POLLIN };
             polled[2] = new PollFd { Fd = pipes[4], Events = POLLIN };
-            if (Poll(polled, 3, -1) < 0)
-            {
-                if (Marshal.GetLastPInvokeError() == EINTR)
-                    continue;
+            SysResult ready = SysResult.Of(poll(polled, 3, -1));
+            if (ready.Error == Errno.EINTR)
+                continue;
+            if (!ready.Ok)
                 break;
-            }
             if (polled[0].Returned != 0)
             {
-                nint count;
+                SysResult sent;
                 fixed (byte* start = input)
-                    count = Write(pipes[1], start + written, (nuint)(input.Length - written));
-                if (count > 0)
-                    written += (int)count;
-                int errno = count < 0 ? Marshal.GetLastPInvokeError() : 0;
+                    sent = SysResult.Of(Libc.write(pipes[1], start + written, (nuint)(input.Length - written)));
+                if (sent.Ok)
+                    written += (int)sent.Value;
                 // A child that exits without reading its input is its own affair: the exit code tells.
-                if (written == input.Length || (errno != 0 && errno != EAGAIN && errno != EINTR))
+                if (written == input.Length || sent.Error is not (Errno.None or Errno.EAGAIN or Errno.EINTR))
                     Close(ref pipes[1]);
             }
             if (polled[1].Returned != 0)
@@ -134,14 +132,14 @@ internal static unsafe partial class Process
 
     private static void Drain(ref int fd, MemoryStream into, byte* block)
     {
-        nint count = Read(fd, block, 4096);
-        if (count > 0)
-            into.Write(new ReadOnlySpan<byte>(block, (int)count));
-        else if (count == 0 || Marshal.GetLastPInvokeError() != EINTR)
+        SysResult got = SysResult.Of(Libc.read(fd, block, 4096));
+        if (got.Ok && got.Value > 0)
+            into.Write(new ReadOnlySpan<byte>(block, (int)got.Value));
+        else if (got.Error != Errno.EINTR)
             Close(ref fd);
     }
 
-    private static int Spawn(string file, IReadOnlyList<string> arguments, IReadOnlyList<string>? environment,
+    private static Errno Spawn(string file, IReadOnlyList<string> arguments, IReadOnlyList<string>? environment,
         int stdin, int stdout, int stderr, out int pid)
     {
         // Larger than posix_spawn_file_actions_t and posix_spawnattr_t are in glibc (80 and 336 bytes) and in musl.
@@ -160,24 +158,24 @@ internal static unsafe partial class Process
             foreach (string addition in environment ?? [])
                 envp.Add(addition);
 
-            FileActionsInit(actions);
-            FileActionsDup2(actions, stdin, 0);
-            FileActionsDup2(actions, stdout, 1);
-            FileActionsDup2(actions, stderr, 2);
-            AttributesInit(attributes);
+            posix_spawn_file_actions_init(actions);
+            posix_spawn_file_actions_adddup2(actions, stdin, 0);
+            posix_spawn_file_actions_adddup2(actions, stdout, 1);
+            posix_spawn_file_actions_adddup2(actions, stderr, 2);
+            posix_spawnattr_init(attributes);
             // The runtime ignores SIGPIPE, and what is ignored stays ignored over exec; a child starts with defaults and nothing blocked.
             new Span<byte>(signals, 128).Clear();
-            AttributesSetMask(attributes, signals);
+            posix_spawnattr_setsigmask(attributes, signals);
             new Span<byte>(signals, 128).Fill(0xff);
-            AttributesSetDefault(attributes, signals);
-            AttributesSetFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+            posix_spawnattr_setsigdefault(attributes, signals);
+            posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 
             int child;
-            int error = PosixSpawn(&child, argv[0], actions, attributes, argv.Pointer, envp.Pointer);
-            FileActionsDestroy(actions);
-            AttributesDestroy(attributes);
+            int error = posix_spawn(&child, argv[0], actions, attributes, argv.Pointer, envp.Pointer);
+            posix_spawn_file_actions_destroy(actions);
+            posix_spawnattr_destroy(attributes);
             pid = error == 0 ? child : -1;
-            return error;
+            return (Errno)error;
         }
         finally
         {
@@ -189,21 +187,28 @@ internal static unsafe partial class Process
     private static int Wait(int pid)
     {
         int status;
-        while (WaitPid(pid, &status, 0) < 0)
-        {
-            if (Marshal.GetLastPInvokeError() != EINTR)
-                return -1;
-        }
+        SysResult ended;
+        do
+            ended = SysResult.Of(waitpid(pid, &status, 0));
+        while (ended.Error == Errno.EINTR);
+        if (!ended.Ok)
+            return -1;
         int signal = status & 0x7f;
         return signal == 0 ? (status >> 8) & 0xff : 128 + signal;
     }
 
-    private static bool IsExecutable(string path) => File.Exists(path) && Access(path, X_OK) == 0;
+    private static bool IsExecutable(string path)
+    {
+        if (!File.Exists(path))
+            return false;
+        fixed (byte* p = Encoding.UTF8.GetBytes(path + '\0'))
+            return SysResult.Of(access(p, X_OK)).Ok;
+    }
 
     private static void Close(ref int fd)
     {
         if (fd >= 0)
-            CloseFd(fd);
+            Libc.close(fd);
         fd = -1;
     }
 
@@ -251,65 +256,26 @@ internal static unsafe partial class Process
         public short Returned;
     }
 
-    private const int O_CLOEXEC = 0x80000;
-    private const int O_NONBLOCK = 0x800;
     private const int F_SETFL = 4;
     private const int X_OK = 1;
     private const short POLLIN = 1;
     private const short POLLOUT = 4;
-    private const int EINTR = 4;
-    private const int EAGAIN = 11;
     private const short POSIX_SPAWN_SETSIGDEF = 0x04;
     private const short POSIX_SPAWN_SETSIGMASK = 0x08;
 
-    [LibraryImport("libc", EntryPoint = "pipe2", SetLastError = true)]
-    private static partial int Pipe2(int* pair, int flags);
+    // What only this file needs of libc. posix_spawn and its kin return the error instead of setting errno.
+    private const string C = "libc";
 
-    [LibraryImport("libc", EntryPoint = "close")]
-    private static partial int CloseFd(int fd);
-
-    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
-    private static partial nint Read(int fd, byte* buffer, nuint count);
-
-    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
-    private static partial nint Write(int fd, byte* buffer, nuint count);
-
-    [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
-    private static partial int Poll(PollFd* fds, nuint count, int timeoutMs);
-
-    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int Fcntl(int fd, int command, int argument);
-
-    [LibraryImport("libc", EntryPoint = "waitpid", SetLastError = true)]
-    private static partial int WaitPid(int pid, int* status, int options);
-
-    [LibraryImport("libc", EntryPoint = "access", StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Access(string path, int mode);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawn")]
-    private static partial int PosixSpawn(int* pid, byte* path, byte* actions, byte* attributes, byte** argv, byte** envp);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_init")]
-    private static partial int FileActionsInit(byte* actions);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_destroy")]
-    private static partial int FileActionsDestroy(byte* actions);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_adddup2")]
-    private static partial int FileActionsDup2(byte* actions, int from, int to);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawnattr_init")]
-    private static partial int AttributesInit(byte* attributes);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawnattr_destroy")]
-    private static partial int AttributesDestroy(byte* attributes);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setflags")]
-    private static partial int AttributesSetFlags(byte* attributes, short flags);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setsigmask")]
-    private static partial int AttributesSetMask(byte* attributes, byte* signals);
-
-    [LibraryImport("libc", EntryPoint = "posix_spawnattr_setsigdefault")]
-    private static partial int AttributesSetDefault(byte* attributes, byte* signals);
+    [LibraryImport(C)] private static partial int poll(PollFd* fds, nuint count, int timeoutMs);
+    [LibraryImport(C)] private static partial int waitpid(int pid, int* status, int options);
+    [LibraryImport(C)] private static partial int access(byte* path, int mode);
+    [LibraryImport(C)] private static partial int posix_spawn(int* pid, byte* path, byte* actions, byte* attributes, byte** argv, byte** envp);
+    [LibraryImport(C)] private static partial int posix_spawn_file_actions_init(byte* actions);
+    [LibraryImport(C)] private static partial int posix_spawn_file_actions_destroy(byte* actions);
+    [LibraryImport(C)] private static partial int posix_spawn_file_actions_adddup2(byte* actions, int from, int to);
+    [LibraryImport(C)] private static partial int posix_spawnattr_init(byte* attributes);
+    [LibraryImport(C)] private static partial int posix_spawnattr_destroy(byte* attributes);
+    [LibraryImport(C)] private static partial int posix_spawnattr_setflags(byte* attributes, short flags);
+    [LibraryImport(C)] private static partial int posix_spawnattr_setsigmask(byte* attributes, byte* signals);
+    [LibraryImport(C)] private static partial int posix_spawnattr_setsigdefault(byte* attributes, byte* signals);
 }

@@ -1,44 +1,54 @@
 using System.Runtime.InteropServices;
+using System.Text;
 
 namespace Sidecar.Linux;
 
 /// <summary>
 /// Moves the calling thread, and every program it starts afterwards, into another view of the machine. There is no way back: for
-/// commands that end when they are done. Each call answers 0 or an errno.
+/// commands that end when they are done.
 /// </summary>
 internal static unsafe partial class Namespaces
 {
     /// <summary>Enters the network namespace at this path, such as /var/run/netns/NAME or /proc/PID/ns/net.</summary>
-    public static int EnterNetwork(string path)
+    public static SysResult EnterNetwork(string path)
     {
-        int fd = Open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return Marshal.GetLastPInvokeError();
-        int errno = SetNs(fd, CLONE_NEWNET) == 0 ? 0 : Marshal.GetLastPInvokeError();
-        Close(fd);
-        return errno;
+        SysResult opened;
+        fixed (byte* p = NulTerminated(path))
+            opened = SysResult.Of(open(p, O_RDONLY | Sockets.CloseOnExec));
+        if (!opened.Ok)
+            return opened;
+        SysResult entered = SysResult.Of(setns(opened.Fd, CLONE_NEWNET));
+        Libc.close(opened.Fd);
+        return entered;
     }
 
     /// <summary>Enters a new, empty network namespace; it is gone when the thread and its children are.</summary>
-    public static int EnterNewNetwork() => Unshare(CLONE_NEWNET) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    public static SysResult EnterNewNetwork() => SysResult.Of(unshare(CLONE_NEWNET));
 
     /// <summary>Enters a mount namespace of its own whose mounts do not reach the rest of the machine.</summary>
-    public static int EnterPrivateMounts()
+    public static SysResult EnterPrivateMounts()
     {
-        if (Unshare(CLONE_NEWNS) != 0)
-            return Marshal.GetLastPInvokeError();
-        if (Mount("", "/", null, MS_REC | MS_PRIVATE, null) == 0)
-            return 0;
+        SysResult entered = SysResult.Of(unshare(CLONE_NEWNS));
+        if (!entered.Ok)
+            return entered;
         // Some security policies refuse private but allow slave, which keeps our mounts in as well.
-        return Mount("", "/", null, MS_REC | MS_SLAVE, null) == 0 ? 0 : Marshal.GetLastPInvokeError();
+        SysResult isPrivate = Mount("", "/", MS_REC | MS_PRIVATE);
+        return isPrivate.Ok ? isPrivate : Mount("", "/", MS_REC | MS_SLAVE);
     }
 
     /// <summary>Shows <paramref name="source"/>, read-only, where <paramref name="target"/> is.</summary>
-    public static int BindOver(string source, string target) =>
-        Mount(source, target, null, MS_BIND | MS_RDONLY, null) == 0 ? 0 : Marshal.GetLastPInvokeError();
+    public static SysResult BindOver(string source, string target) => Mount(source, target, MS_BIND | MS_RDONLY);
+
+    private static SysResult Mount(string source, string target, nuint flags)
+    {
+        fixed (byte* from = NulTerminated(source))
+        fixed (byte* to = NulTerminated(target))
+            return SysResult.Of(mount(from, to, null, flags, null));
+    }
+
+    private static byte[] NulTerminated(string path) => Encoding.UTF8.GetBytes(path + '\0');
 
     private const int O_RDONLY = 0;
-    private const int O_CLOEXEC = 0x80000;
     private const int CLONE_NEWNS = 0x00020000;
     private const int CLONE_NEWNET = 0x40000000;
     private const nuint MS_RDONLY = 1;
@@ -47,18 +57,10 @@ internal static unsafe partial class Namespaces
     private const nuint MS_PRIVATE = 1 << 18;
     private const nuint MS_SLAVE = 1 << 19;
 
-    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Open(string path, int flags);
+    private const string C = "libc";
 
-    [LibraryImport("libc", EntryPoint = "close")]
-    private static partial int Close(int fd);
-
-    [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
-    private static partial int SetNs(int fd, int type);
-
-    [LibraryImport("libc", EntryPoint = "unshare", SetLastError = true)]
-    private static partial int Unshare(int flags);
-
-    [LibraryImport("libc", EntryPoint = "mount", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int Mount(string source, string target, string? type, nuint flags, void* data);
+    [LibraryImport(C)] private static partial int open(byte* path, int flags);
+    [LibraryImport(C)] private static partial int setns(int fd, int type);
+    [LibraryImport(C)] private static partial int unshare(int flags);
+    [LibraryImport(C)] private static partial int mount(byte* source, byte* target, byte* type, nuint flags, void* data);
 }

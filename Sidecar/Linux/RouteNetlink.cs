@@ -6,15 +6,15 @@ using System.Runtime.InteropServices;
 namespace Sidecar.Linux;
 
 /// <summary>
-/// The five questions traffic capture has for the kernel's routing (rtnetlink(7)), asked directly so that an image needs no iproute2.
-/// Every call opens its own socket in the calling thread's network namespace and answers 0 or an errno.
+/// The questions traffic capture has for the kernel's routing (rtnetlink(7)), asked directly so that an image needs no iproute2.
+/// Every call opens its own socket in the calling thread's network namespace and answers how it went.
 /// </summary>
-internal static unsafe partial class RouteNetlink
+internal static class RouteNetlink
 {
     private const int LoopbackIndex = 1;      // lo is the first interface of every network namespace
 
     /// <summary>Appends every address of every interface, in the kernel's order (all IPv4, then all IPv6).</summary>
-    public static int ListAddresses(List<IPAddress> into)
+    public static Errno ListAddresses(List<IPAddress> into)
     {
         var request = new Message(RTM_GETADDR, NLM_F_DUMP);
         request.Payload(8);                   // struct ifaddrmsg, all zero: every family
@@ -23,14 +23,16 @@ internal static unsafe partial class RouteNetlink
             if (type != RTM_NEWADDR || payload.Length < 8)
                 return;
             // IFA_LOCAL is the interface's own address; IFA_ADDRESS is the peer's on a point-to-point link, and the only one of IPv6.
-            IPAddress? local = Attribute(payload[8..], IFA_LOCAL) ?? Attribute(payload[8..], IFA_ADDRESS);
-            if (local is not null)
-                into.Add(local);
+            ReadOnlySpan<byte> address = Attribute(payload[8..], IFA_LOCAL);
+            if (address.IsEmpty)
+                address = Attribute(payload[8..], IFA_ADDRESS);
+            if (address.Length is 4 or 16)
+                into.Add(new IPAddress(address));
         });
     }
 
     /// <summary>ip addr add (or del) ADDRESS/128 dev lo, for an IPv6 address.</summary>
-    public static int ChangeLoopbackAddress(IPAddress address, bool add)
+    public static Errno ChangeLoopbackAddress(IPAddress address, bool add)
     {
         var request = new Message(add ? RTM_NEWADDR : RTM_DELADDR, Flags(add));
         Span<byte> header = request.Payload(8);
@@ -43,7 +45,7 @@ internal static unsafe partial class RouteNetlink
     }
 
     /// <summary>ip [-6] rule add (or del) fwmark MARK lookup TABLE.</summary>
-    public static int ChangeMarkRule(bool ipv6, uint mark, uint table, bool add)
+    public static Errno ChangeMarkRule(bool ipv6, uint mark, uint table, bool add)
     {
         var request = new Message(add ? RTM_NEWRULE : RTM_DELRULE, Flags(add));
         Span<byte> header = request.Payload(12);          // struct fib_rule_hdr
@@ -55,8 +57,20 @@ internal static unsafe partial class RouteNetlink
         return Ask(request, null);
     }
 
+    /// <summary>Whether ip [-6] rule lists a rule fwmark MARK lookup TABLE. (Adding it twice makes two: the kernel does not mind.)</summary>
+    public static Errno HasMarkRule(bool ipv6, uint mark, uint table, out bool found)
+    {
+        var request = new Message(RTM_GETRULE, NLM_F_DUMP);
+        request.Payload(12)[0] = ipv6 ? AF_INET6 : AF_INET;
+        bool any = false;
+        Errno error = Ask(request, (type, payload) =>
+            any |= type == RTM_NEWRULE && payload.Length >= 12 && Number(payload[12..], FRA_FWMARK) == mark && Number(payload[12..], FRA_TABLE) == table);
+        found = any;
+        return error;
+    }
+
     /// <summary>ip [-6] route add (or del) local default dev lo table TABLE.</summary>
-    public static int ChangeLocalDefaultRoute(bool ipv6, uint table, bool add)
+    public static Errno ChangeLocalDefaultRoute(bool ipv6, uint table, bool add)
     {
         var request = new Message(add ? RTM_NEWROUTE : RTM_DELROUTE, Flags(add));
         Span<byte> header = request.Payload(12);          // struct rtmsg
@@ -72,61 +86,60 @@ internal static unsafe partial class RouteNetlink
 
     private static ushort Flags(bool add) => (ushort)(NLM_F_ACK | (add ? NLM_F_CREATE | NLM_F_EXCL : 0));
 
-    private static IPAddress? Attribute(ReadOnlySpan<byte> attributes, ushort wanted)
+    private static ReadOnlySpan<byte> Attribute(ReadOnlySpan<byte> attributes, ushort wanted)
     {
         while (attributes.Length >= 4)
         {
             int length = MemoryMarshal.Read<ushort>(attributes);
             if (length < 4 || length > attributes.Length)
-                return null;
-            if (MemoryMarshal.Read<ushort>(attributes[2..]) == wanted && length is 8 or 20)
-                return new IPAddress(attributes[4..length]);
+                return default;
+            if (MemoryMarshal.Read<ushort>(attributes[2..]) == wanted)
+                return attributes[4..length];
             attributes = attributes[Math.Min(Align(length), attributes.Length)..];
         }
-        return null;
+        return default;
+    }
+
+    private static uint? Number(ReadOnlySpan<byte> attributes, ushort wanted)
+    {
+        ReadOnlySpan<byte> value = Attribute(attributes, wanted);
+        return value.Length == 4 ? MemoryMarshal.Read<uint>(value) : null;
     }
 
     private delegate void AnswerHandler(ushort type, ReadOnlySpan<byte> payload);
 
     // Sends one request and reads until its acknowledgement, error or end of dump.
-    private static int Ask(Message request, AnswerHandler? onAnswer)
+    private static Errno Ask(Message request, AnswerHandler? onAnswer)
     {
-        int fd = OpenSocket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-        if (fd < 0)
-            return Marshal.GetLastPInvokeError();
+        SysResult opened = SysResult.Of(Libc.socket(AF_NETLINK, SOCK_RAW | Sockets.CloseOnExec, NETLINK_ROUTE));
+        if (!opened.Ok)
+            return opened.Error;
+        int fd = opened.Fd;
         try
         {
-            ReadOnlySpan<byte> bytes = request.Bytes;
-            fixed (byte* start = bytes)
-            {
-                if (Send(fd, start, (nuint)bytes.Length, 0) != bytes.Length)
-                    return Marshal.GetLastPInvokeError();
-            }
+            SysResult sent = Sockets.Send(fd, request.Bytes);
+            if (!sent.Ok)
+                return sent.Error;
             byte[] buffer = new byte[64 * 1024];          // a dump's parts are at most 32 KiB (netlink's NLMSG_GOODSIZE rules)
             while (true)
             {
-                nint count;
-                fixed (byte* start = buffer)
-                    count = Receive(fd, start, (nuint)buffer.Length, 0);
-                if (count < 0)
-                {
-                    int errno = Marshal.GetLastPInvokeError();
-                    if (errno == EINTR)
-                        continue;
-                    return errno;
-                }
-                ReadOnlySpan<byte> rest = buffer.AsSpan(0, (int)count);
+                SysResult got = Sockets.Receive(fd, buffer);
+                if (got.Error == Errno.EINTR)
+                    continue;
+                if (!got.Ok)
+                    return got.Error;
+                ReadOnlySpan<byte> rest = buffer.AsSpan(0, (int)got.Value);
                 while (rest.Length >= 16)
                 {
                     int length = MemoryMarshal.Read<int>(rest);
                     if (length < 16 || length > rest.Length)
-                        return EPROTO;
+                        return Errno.EPROTO;
                     ushort type = MemoryMarshal.Read<ushort>(rest[4..]);
                     ReadOnlySpan<byte> payload = rest[16..length];
                     if (type == NLMSG_DONE)
-                        return 0;
+                        return Errno.None;
                     if (type == NLMSG_ERROR)
-                        return payload.Length < 4 ? EPROTO : -MemoryMarshal.Read<int>(payload);
+                        return payload.Length < 4 ? Errno.EPROTO : (Errno)(-MemoryMarshal.Read<int>(payload));
                     onAnswer?.Invoke(type, payload);
                     rest = rest[Math.Min(Align(length), rest.Length)..];
                 }
@@ -134,7 +147,7 @@ internal static unsafe partial class RouteNetlink
         }
         finally
         {
-            CloseFd(fd);
+            Sockets.Close(fd);
         }
     }
 
@@ -184,7 +197,6 @@ internal static unsafe partial class RouteNetlink
     private const byte AF_INET6 = 10;
     private const int AF_NETLINK = 16;
     private const int SOCK_RAW = 3;
-    private const int SOCK_CLOEXEC = 0x80000;
     private const int NETLINK_ROUTE = 0;
     private const ushort NLMSG_ERROR = 2;
     private const ushort NLMSG_DONE = 3;
@@ -200,6 +212,7 @@ internal static unsafe partial class RouteNetlink
     private const ushort RTM_DELROUTE = 25;
     private const ushort RTM_NEWRULE = 32;
     private const ushort RTM_DELRULE = 33;
+    private const ushort RTM_GETRULE = 34;
     private const ushort IFA_ADDRESS = 1;
     private const ushort IFA_LOCAL = 2;
     private const ushort RTA_OIF = 4;
@@ -210,18 +223,4 @@ internal static unsafe partial class RouteNetlink
     private const byte RTN_LOCAL = 2;
     private const byte RTPROT_BOOT = 3;
     private const byte RT_SCOPE_HOST = 254;
-    private const int EINTR = 4;
-    private const int EPROTO = 71;
-
-    [LibraryImport("libc", EntryPoint = "socket", SetLastError = true)]
-    private static partial int OpenSocket(int family, int type, int protocol);
-
-    [LibraryImport("libc", EntryPoint = "send", SetLastError = true)]
-    private static partial nint Send(int fd, byte* buffer, nuint count, int flags);
-
-    [LibraryImport("libc", EntryPoint = "recv", SetLastError = true)]
-    private static partial nint Receive(int fd, byte* buffer, nuint count, int flags);
-
-    [LibraryImport("libc", EntryPoint = "close")]
-    private static partial int CloseFd(int fd);
 }
