@@ -1,0 +1,292 @@
+using System.Diagnostics;
+using Sidecar.Http;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+
+namespace Sidecar.Upstream.Pools;
+
+/// <summary>
+/// HTTP connections of one worker to one host, in one protocol and priority. A connection is in one list:
+/// <code>
+///   connecting ─→ ready ⇄ busy ─→ draining ─→ closed
+///        └───────────┴───────┴──────┴───────────┘
+/// </code>
+/// <c>ready</c>: takes another stream (HTTP/1: idle; HTTP/2: below the peer's limit); the one used last comes first, so that spare
+/// connections age and time out. <c>busy</c>: takes none at present. <c>draining</c>: will take none again.
+/// </summary>
+/// <remarks>
+/// Worker-owned. Circuit breakers as in Envoy: a stream that must wait is bound by max_pending_requests, one that begins by
+/// max_requests, a connection by max_connections, except that a host without any connection always gets one.
+/// </remarks>
+internal sealed class HttpPool
+{
+    private readonly HostState _host;
+    private readonly Cluster _cluster;
+    private readonly RoutingPriority _priority;
+    private readonly IntrusiveList<HttpPoolConnection> _connecting = new();
+    private readonly IntrusiveList<HttpPoolConnection> _ready = new();
+    private readonly IntrusiveList<HttpPoolConnection> _busy = new();
+    private readonly IntrusiveList<HttpPoolConnection> _drainingConnections = new();
+    private IntrusiveList<HttpPoolWaiter> _pending = new();
+    private IntrusiveList<HttpPoolWaiter>? _failing;
+    private bool _draining;
+    private bool _countsAsPool;
+
+    internal HttpPool(HostState host, HttpVersion protocol, RoutingPriority priority)
+    {
+        _host = host;
+        _cluster = host.Cluster;
+        _priority = priority;
+        Protocol = protocol;
+    }
+
+    internal HttpVersion Protocol { get; }
+    internal RoutingPriority Priority => _priority;
+    internal HostState Host => _host;
+    internal Cluster Cluster => _cluster;
+
+    /// <summary>No connection and nobody waiting.</summary>
+    internal bool IsIdle => _connecting.IsEmpty && _ready.IsEmpty && _busy.IsEmpty && _drainingConnections.IsEmpty && _pending.IsEmpty;
+
+    internal int PendingCount => _pending.Count;
+    internal int ConnectingCount => _connecting.Count;
+    internal int ReadyCount => _ready.Count;
+    internal int BusyCount => _busy.Count;
+    internal int DrainingCount => _drainingConnections.Count;
+
+    // ---- for callers ----------------------------------------------------------------------------------------
+
+    /// <summary>
+    /// Asks for a stream. Calls back before it returns when a connection is ready, or when a circuit breaker is open; else when one is
+    /// connected or free, or connecting fails.
+    /// </summary>
+    internal void NewStream(HttpPoolWaiter waiter)
+    {
+        Debug.Assert(_cluster.Loop.IsCurrent);
+        var ready = FirstReady();
+        if (ready is not null && _pending.IsEmpty)
+        {
+            Attach(ready, waiter);
+            return;
+        }
+
+        if (!_cluster.Config.Breakers.CanCreate(Resource.PendingRequests, _priority))
+        {
+            _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingOverflow);
+            waiter.OnPoolFailure(Failure.UpstreamOverflow, _host, "");
+            return;
+        }
+        AddPending(waiter);
+        ConnectIfShort();
+    }
+
+    /// <summary>The caller no longer wants a stream it has not got yet. No callback follows.</summary>
+    internal void Cancel(HttpPoolWaiter waiter)
+    {
+        if (waiter.List is not { } list)
+            return;
+        Debug.Assert(list == _pending || list == _failing);
+        RemovePending(waiter);
+        _cluster.Stats.Inc(ClusterStats.UpstreamRqCancelled);
+        if (_draining)
+            CloseUnwanted();
+    }
+
+    /// <summary>The host left or the cluster was replaced: connections close as they become idle. Who waits is still served.</summary>
+    internal void Drain()
+    {
+        _draining = true;
+        CloseUnwanted();
+        for (var connection = _busy.First; connection is not null;)
+        {
+            var next = connection.ListNext;
+            MoveTo(connection, _drainingConnections);
+            connection = next;
+        }
+    }
+
+    /// <summary>Closes every connection now; streams on them are reset.</summary>
+    internal void CloseAll()
+    {
+        CloseList(_ready);
+        CloseList(_busy);
+        CloseList(_drainingConnections);
+        CloseList(_connecting);
+    }
+
+    // ---- for connections ------------------------------------------------------------------------------------
+
+    internal void OnConnected(HttpPoolConnection connection)
+    {
+        Place(connection);
+        ServePending();
+    }
+
+    /// <summary>A connection has room again, or has none, or goes away; called at the end of a turn in which that may have changed.</summary>
+    internal void OnSettled(HttpPoolConnection connection)
+    {
+        Place(connection);
+        ServePending();
+        if (_draining)
+            CloseUnwanted();
+    }
+
+    /// <summary>A connection that could not be made: everybody waiting hears it, as in Envoy; who asks again meanwhile waits for the next one.</summary>
+    internal void OnConnectFailed(HttpPoolConnection connection, Failure reason, string transportDetail)
+    {
+        Remove(connection);
+        if (_pending.IsEmpty)
+            return;
+        var failing = _pending;
+        _pending = _failing is { IsEmpty: true } spare ? spare : new IntrusiveList<HttpPoolWaiter>();
+        _failing = failing;
+        while (failing.First is { } waiter)
+        {
+            RemovePending(waiter);
+            _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingFailureEject);
+            waiter.OnPoolFailure(reason, _host, transportDetail);
+        }
+    }
+
+    /// <summary>An established connection has closed.</summary>
+    internal void OnClosed(HttpPoolConnection connection)
+    {
+        Remove(connection);
+        ConnectIfShort();
+    }
+
+    /// <summary>Which list a connection belongs in, by what it can do now.</summary>
+    private void Place(HttpPoolConnection connection)
+    {
+        if (connection.List is null)
+            return;
+        var list = !connection.IsUsable ? _drainingConnections : connection.CanOpenStream ? _ready : _busy;
+        if (connection.List != list)
+            MoveTo(connection, list);
+    }
+
+    private static void MoveTo(HttpPoolConnection connection, IntrusiveList<HttpPoolConnection> list)
+    {
+        connection.List?.Remove(connection);
+        list.AddFirst(connection);
+    }
+
+    private HttpPoolConnection? FirstReady()
+    {
+        while (_ready.First is { } connection)
+        {
+            if (connection.IsUsable && connection.CanOpenStream)
+                return connection;
+            Place(connection);
+        }
+        return null;
+    }
+
+    private void Attach(HttpPoolConnection connection, HttpPoolWaiter waiter)
+    {
+        if (!_cluster.Config.Breakers.CanCreate(Resource.Requests, _priority))
+        {
+            _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingOverflow);
+            waiter.OnPoolFailure(Failure.UpstreamOverflow, _host, "");
+            return;
+        }
+        var stream = connection.OpenStream(waiter.Sink);
+        Place(connection);
+        waiter.OnPoolReady(stream, _host, connection);
+    }
+
+    private void ServePending()
+    {
+        while (_pending.First is { } waiter && FirstReady() is { } connection)
+        {
+            RemovePending(waiter);
+            Attach(connection, waiter);
+        }
+        ConnectIfShort();
+    }
+
+    private void AddPending(HttpPoolWaiter waiter)
+    {
+        _pending.AddLast(waiter);
+        _cluster.Config.Breakers.Add(Resource.PendingRequests, _priority, _cluster.Worker);
+        _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingTotal);
+        _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingActive);
+    }
+
+    private void RemovePending(HttpPoolWaiter waiter)
+    {
+        waiter.List!.Remove(waiter);
+        _cluster.Config.Breakers.Remove(Resource.PendingRequests, _priority, _cluster.Worker);
+        _cluster.Stats.Dec(ClusterStats.UpstreamRqPendingActive);
+    }
+
+    // ---- connecting -----------------------------------------------------------------------------------------
+
+    // As many connections are under way as those waiting will fill: one each for HTTP/1, one for up to max_concurrent_streams for HTTP/2.
+    private void ConnectIfShort()
+    {
+        long perConnection = Protocol == HttpVersion.Http2 ? _cluster.Config.Http.MaxConcurrentStreams : 1;
+        if (_cluster.Config.Http.MaxRequestsPerConnection is > 0 and var requestsMax && requestsMax < perConnection)
+            perConnection = requestsMax;
+        while (_pending.Count > _connecting.Count * perConnection && TryConnect())
+        {
+        }
+    }
+
+    private bool TryConnect()
+    {
+        var config = _cluster.Config;
+        bool allowed = config.Breakers.CanCreate(Resource.Connections, _priority)
+            && (config.Breakers.PerHost is not { } perHost || _host.Cells.CxActive < perHost.MaxConnections);
+        if (!allowed)
+        {
+            _cluster.Stats.Inc(ClusterStats.UpstreamCxOverflow);
+            if (!_connecting.IsEmpty || !_ready.IsEmpty || !_busy.IsEmpty)
+                return false;
+        }
+        if (!_countsAsPool)
+        {
+            _countsAsPool = true;
+            config.Breakers.Add(Resource.ConnectionPools, _priority, _cluster.Worker);
+        }
+        var connection = _cluster.RentConnection(Protocol);
+        _connecting.AddLast(connection);
+        connection.Connect(this);
+        return true;
+    }
+
+    private void Remove(HttpPoolConnection connection)
+    {
+        connection.List?.Remove(connection);
+        if (!_countsAsPool || !IsIdle)
+            return;
+        _countsAsPool = false;
+        _cluster.Config.Breakers.Remove(Resource.ConnectionPools, _priority, _cluster.Worker);
+    }
+
+    // ---- draining -------------------------------------------------------------------------------------------
+
+    private void CloseUnwanted()
+    {
+        if (!_pending.IsEmpty)
+            return;
+        CloseList(_connecting);
+        for (var connection = _ready.First; connection is not null;)
+        {
+            var next = connection.ListNext;
+            if (connection.ActiveStreams == 0)
+                connection.Close(Failure.None);
+            else
+                MoveTo(connection, _drainingConnections);
+            connection = next;
+        }
+    }
+
+    // Closing one may close others' streams, whose owners may do anything; so each step starts from the head.
+    private static void CloseList(IntrusiveList<HttpPoolConnection> list)
+    {
+        while (list.First is { } connection)
+            connection.Close(Failure.UpstreamConnectionTermination);
+    }
+}

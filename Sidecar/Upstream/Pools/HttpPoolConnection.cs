@@ -1,0 +1,485 @@
+using System;
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Sidecar.Http;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+
+namespace Sidecar.Upstream.Pools;
+
+/// <summary>
+/// One HTTP connection to a host: the connection below, the codec on it, and the accounts of both. Also what a stream's user may ask
+/// about the connection it is on.
+/// </summary>
+/// <remarks>
+/// Worker-owned. Comes from its cluster's spares with a codec that is kept, and goes back at the end of the turn in which it closed.
+/// What the codec writes collects in a chain of its own and moves to the connection once, at the end of the turn.
+/// </remarks>
+internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IWorkOwner, ITimerOwner, IReleasable
+{
+    private const int TimerIdle = 0;
+    private const int TimerDuration = 1;
+    private const int TimerTick = 2;
+
+    /// <summary>How often a codec with open streams, or with keepalive, is told the time.</summary>
+    private const int TickMs = 1000;
+
+    private static readonly LoopLocal<StrongBox<ulong>> s_lastIds = new(static _ => new StrongBox<ulong>());
+
+    private readonly EventLoop _loop;
+    private readonly Cluster _cluster;
+    private readonly BufferChain _output;
+    private readonly HttpClientCodec _codec;
+    private readonly Handler _handler;
+    private readonly LoopWork _settle;
+    private readonly LoopTimer _idleTimer;
+    private readonly LoopTimer _durationTimer;
+    private readonly LoopTimer _tickTimer;
+
+    private HttpPool? _pool;
+    private Connection? _connection;
+    private State _state;
+    private Failure _closeReason;
+    private bool _closedByUs;
+    private bool _inputPaused;
+    private bool _noMoreStreams;
+    private long _connectStartMs;
+    private long _connectedMs;
+    private long _sentCounted;
+    private long _receivedAtIdle;
+    private uint _streamsMax;
+
+    private enum State : byte { Spare, Connecting, Open, Closed }
+
+    internal HttpPoolConnection(Cluster cluster, HttpVersion protocol)
+    {
+        _cluster = cluster;
+        _loop = cluster.Loop;
+        _output = new BufferChain(_loop.Slab);
+        _codec = ClientCodecs.Create(protocol, _output, new Events(this), cluster.Config);
+        _handler = new Handler(this);
+        _settle = new LoopWork(this);
+        _idleTimer = new LoopTimer(this, TimerIdle);
+        _durationTimer = new LoopTimer(this, TimerDuration);
+        _tickTimer = new LoopTimer(this, TimerTick);
+    }
+
+    // ---- facts for a stream's user --------------------------------------------------------------------------
+
+    /// <summary>Unique on this worker since its start.</summary>
+    internal ulong Id { get; private set; }
+    internal HttpVersion Protocol => _codec.Version;
+    internal HostState Host => _pool!.Host;
+    internal Address LocalAddress => _connection is { } connection ? connection.LocalAddress : default;
+    internal Address RemoteAddress => _connection is { } connection ? connection.RemoteAddress : default;
+    internal Connection? Connection => _connection;
+
+    /// <summary>Streams opened so far, the present ones included.</summary>
+    internal uint StreamsOpened { get; private set; }
+
+    /// <summary>It carried a stream before the present one: its peer may be closing it just now.</summary>
+    internal bool IsReused => StreamsOpened > 1;
+
+    /// <summary>Streams open now.</summary>
+    internal int ActiveStreams { get; private set; }
+
+    /// <summary>What connecting took; for the first stream's timing.</summary>
+    internal long ConnectMs => _connectedMs - _connectStartMs;
+
+    // ---- for the pool ---------------------------------------------------------------------------------------
+
+    /// <summary>Connected, and may take streams again even if not at present.</summary>
+    internal bool IsUsable => _state == State.Open && !_noMoreStreams && !_codec.IsFinished;
+
+    /// <summary>Takes another stream now.</summary>
+    internal bool CanOpenStream => _codec.CanOpenStream && ActiveStreams < _codec.MaxConcurrentStreams;
+
+    /// <summary>Begins to connect; the pool hears OnConnected or OnConnectFailed, never before this returns.</summary>
+    internal void Connect(HttpPool pool)
+    {
+        Debug.Assert(_state == State.Spare);
+        _pool = pool;
+        _state = State.Connecting;
+        _closeReason = Failure.None;
+        _closedByUs = _inputPaused = _noMoreStreams = false;
+        _connectStartMs = _connectedMs = _loop.NowMs;
+        _sentCounted = _receivedAtIdle = 0;
+        StreamsOpened = 0;
+        Id = ++s_lastIds[_loop].Value;
+        var config = _cluster.Config;
+        _streamsMax = config.Http.MaxRequestsPerConnection == 0 ? uint.MaxValue : config.Http.MaxRequestsPerConnection;
+
+        var host = pool.Host;
+        var stats = _cluster.Stats;
+        stats.Inc(ClusterStats.UpstreamCxTotal);
+        stats.Inc(ClusterStats.UpstreamCxActive);
+        stats.Inc(Protocol == HttpVersion.Http2 ? ClusterStats.UpstreamCxHttp2Total : ClusterStats.UpstreamCxHttp1Total);
+        host.Cells.CxTotal++;
+        host.Cells.CxActive++;
+        config.Breakers.Add(Resource.Connections, pool.Priority, _cluster.Worker);
+
+        _connection = Connector.Connect(
+            _loop, host.Host.Address, default, config.Connect, host.Host.Transport.Create(host.Host), _handler, config.ConnectTimeoutMs);
+        _connection.SetWatermarks(config.BufferLimitBytes);
+    }
+
+    internal ClientStream OpenStream(ResponseSink sink)
+    {
+        Debug.Assert(IsUsable);
+        if (ActiveStreams == 0)
+            _receivedAtIdle = _connection!.BytesReceived;
+        ActiveStreams++;
+        StreamsOpened++;
+        var cells = Host.Cells;
+        cells.RqTotal++;
+        cells.RqActive++;
+        _cluster.Stats.Inc(ClusterStats.UpstreamRqTotal);
+        _cluster.Stats.Inc(ClusterStats.UpstreamRqActive);
+        _cluster.Config.Breakers.Add(Resource.Requests, _pool!.Priority, _cluster.Worker);
+        if (StreamsOpened >= _streamsMax)
+        {
+            _cluster.Stats.Inc(ClusterStats.UpstreamCxMaxRequests);
+            _noMoreStreams = true;
+        }
+        StartTicking();
+        return _codec.OpenStream(sink);
+    }
+
+    /// <summary>Closes now; open streams are reset with <paramref name="reason"/>.</summary>
+    internal void Close(Failure reason)
+    {
+        if (_state is State.Spare or State.Closed)
+            return;
+        _closedByUs = true;
+        _closeReason = reason;
+        _noMoreStreams = true;
+        List?.Remove(this);
+        if (_state == State.Open && ActiveStreams == 0)
+        {
+            MoveOutput(); // a GOAWAY still goes out
+            _connection!.CloseAfterFlush();
+        }
+        else
+        {
+            _connection!.Close(reason);
+        }
+    }
+
+    // ---- the turn's end: send, then see what the turn has made of the connection ------------------------------
+
+    public void OnWork(LoopWork work)
+    {
+        if (_state != State.Open)
+            return;
+        MoveOutput();
+        if (_codec.IsFinished || ActiveStreams == 0 && _noMoreStreams)
+        {
+            // Taken out first: no waiter may be given a connection that ends.
+            _noMoreStreams = true;
+            Close(Failure.UpstreamConnectionTermination);
+            return;
+        }
+        _pool!.OnSettled(this);
+    }
+
+    private void ScheduleSettle()
+    {
+        if (_state == State.Open)
+            _loop.RunAtTurnEnd(_settle);
+    }
+
+    private void MoveOutput()
+    {
+        if (_output.IsEmpty || _connection is not { IsClosing: false } connection)
+            return;
+        _output.MoveAllTo(connection.Output);
+        connection.ScheduleFlush();
+    }
+
+    private void CountSent()
+    {
+        long sent = _connection!.BytesSent;
+        _cluster.Stats.Add(ClusterStats.UpstreamCxTxBytesTotal, sent - _sentCounted);
+        _sentCounted = sent;
+    }
+
+    // ---- from the connection --------------------------------------------------------------------------------
+
+    private void OnConnected()
+    {
+        _state = State.Open;
+        _connectedMs = _loop.NowMs;
+        var http = _cluster.Config.Http;
+        _cluster.Stats.Record(ClusterStats.UpstreamCxConnectMs, ConnectMs);
+        if (http.MaxConnectionDurationMs > 0)
+        {
+            double jitter = http.MaxConnectionDurationJitterPercent / 100 * http.MaxConnectionDurationMs;
+            _loop.Schedule(_durationTimer, http.MaxConnectionDurationMs + (jitter >= 1 ? _cluster.Random.Next((uint)jitter) : 0));
+        }
+        StartIdling();
+        _pool!.OnConnected(this);
+        ScheduleSettle(); // the preface and SETTINGS, and what the waiters sent
+    }
+
+    private int OnData(ReadOnlySpan<byte> data)
+    {
+        _cluster.Stats.Add(ClusterStats.UpstreamCxRxBytesTotal, data.Length);
+        int consumed = Feed(data);
+        // Bytes that come again are counted when they are used.
+        _cluster.Stats.Add(ClusterStats.UpstreamCxRxBytesTotal, consumed - data.Length);
+        return consumed;
+    }
+
+    private int Feed(ReadOnlySpan<byte> data)
+    {
+        var result = _codec.Feed(data);
+        if (_state != State.Open)
+            return data.Length;
+        if (result.Error != Failure.None)
+        {
+            FailProtocol(result.Error);
+            return data.Length;
+        }
+        if (!_codec.WantsInput && !_inputPaused)
+        {
+            _inputPaused = true;
+            _connection!.PauseReading();
+        }
+        ScheduleSettle();
+        return result.Consumed;
+    }
+
+    // The peer broke the protocol: what the codec has to say goes out, and every stream ends.
+    private void FailProtocol(Failure error)
+    {
+        _cluster.Stats.Inc(ClusterStats.UpstreamCxProtocolError);
+        _noMoreStreams = true;
+        _closedByUs = true;
+        _closeReason = error.Row().Source == FailureSource.Upstream ? error : Failure.UpstreamProtocolError;
+        MoveOutput();
+        _codec.OnConnectionLost(_closeReason);
+        if (_state == State.Open)
+            _connection!.CloseAfterFlush();
+    }
+
+    private void OnEndOfStream()
+    {
+        _noMoreStreams = true;
+        var failure = _codec.OnEndOfInput();
+        if (_state != State.Open)
+            return;
+        if (failure == Failure.None && ActiveStreams > 0 && !_codec.IsFinished)
+        {
+            ScheduleSettle(); // a tunnel half closed: our direction goes on
+            return;
+        }
+        MoveOutput();
+        _closeReason = failure == Failure.None ? Failure.UpstreamConnectionTermination : failure;
+        if (ActiveStreams > 0)
+            _connection!.Close(_closeReason);
+        else
+            _connection!.CloseAfterFlush();
+    }
+
+    private void OnClosed(Failure reason)
+    {
+        var pool = _pool!;
+        var connection = _connection!;
+        var stats = _cluster.Stats;
+        var cells = pool.Host.Cells;
+        bool wasConnecting = _state == State.Connecting;
+        bool hadStreams = ActiveStreams > 0;
+        _state = State.Closed;
+        _loop.Cancel(_settle);
+        _loop.Cancel(_idleTimer);
+        _loop.Cancel(_durationTimer);
+        _loop.Cancel(_tickTimer);
+
+        CountSent();
+        cells.CxActive--;
+        stats.Dec(ClusterStats.UpstreamCxActive);
+        _cluster.Config.Breakers.Remove(Resource.Connections, pool.Priority, _cluster.Worker);
+        stats.Inc(ClusterStats.UpstreamCxDestroy);
+        stats.Inc(_closedByUs ? ClusterStats.UpstreamCxDestroyLocal : ClusterStats.UpstreamCxDestroyRemote);
+        if (hadStreams)
+        {
+            stats.Inc(ClusterStats.UpstreamCxDestroyWithActiveRq);
+            stats.Inc(_closedByUs ? ClusterStats.UpstreamCxDestroyLocalWithActiveRq : ClusterStats.UpstreamCxDestroyRemoteWithActiveRq);
+        }
+
+        if (wasConnecting)
+        {
+            if (reason == Failure.UpstreamConnectTimeout)
+                stats.Inc(ClusterStats.UpstreamCxConnectTimeout);
+            bool cancelled = _closedByUs;
+            if (!cancelled)
+            {
+                stats.Inc(ClusterStats.UpstreamCxConnectFail);
+                cells.CxConnectFail++;
+            }
+            string detail = connection.Transport.FailureReason;
+            if (detail.Length == 0 && connection.LastError != Errno.None)
+                detail = connection.LastError.ToString();
+            _loop.Release(this);
+            pool.OnConnectFailed(this, cancelled || reason == Failure.None ? Failure.UpstreamConnectFailure : reason, detail);
+            return;
+        }
+
+        stats.Record(ClusterStats.UpstreamCxLengthMs, _loop.NowMs - _connectedMs);
+        List?.Remove(this);
+        if (hadStreams)
+            _codec.OnConnectionLost(LossReason(connection, reason));
+        while (ActiveStreams > 0)
+            OnStreamClosed(); // those the codec had only to forget
+        _loop.Release(this);
+        pool.OnClosed(this);
+    }
+
+    // A connection that had rested in the pool and ends without a byte of the response: its peer closed it before it saw the request.
+    private Failure LossReason(Connection connection, Failure reason)
+    {
+        if (_closeReason != Failure.None)
+            reason = _closeReason;
+        if (reason is Failure.None or Failure.UpstreamConnectionTermination)
+        {
+            bool silent = connection.BytesReceived == _receivedAtIdle;
+            return IsReused && silent && !_closedByUs ? Failure.UpstreamConnectionTerminationOnReuse : Failure.UpstreamConnectionTermination;
+        }
+        return reason;
+    }
+
+    /// <summary>End of the turn in which it closed: clean, and back to the cluster's spares.</summary>
+    public void OnRelease()
+    {
+        _codec.Reset();
+        _output.Clear();
+        _connection = null;
+        _pool = null;
+        _state = State.Spare;
+        _cluster.ReturnConnection(this);
+    }
+
+    // ---- from the codec -------------------------------------------------------------------------------------
+
+    private void OnStreamClosed()
+    {
+        Debug.Assert(ActiveStreams > 0);
+        ActiveStreams--;
+        Host.Cells.RqActive--;
+        _cluster.Stats.Dec(ClusterStats.UpstreamRqActive);
+        _cluster.Config.Breakers.Remove(Resource.Requests, _pool!.Priority, _cluster.Worker);
+        if (_state != State.Open)
+            return;
+        if (ActiveStreams == 0)
+            StartIdling();
+        ScheduleSettle();
+    }
+
+    private void OnWantsInput()
+    {
+        if (!_inputPaused)
+            return;
+        _inputPaused = false;
+        _connection!.ResumeReading();
+    }
+
+    private void OnGoAway()
+    {
+        if (!_noMoreStreams)
+            _cluster.Stats.Inc(ClusterStats.UpstreamCxCloseNotify);
+        _noMoreStreams = true;
+        ScheduleSettle();
+    }
+
+    // ---- time -----------------------------------------------------------------------------------------------
+
+    public void OnTimer(LoopTimer timer)
+    {
+        switch (timer.Kind)
+        {
+            case TimerIdle when ActiveStreams == 0:
+                _cluster.Stats.Inc(ClusterStats.UpstreamCxIdleTimeout);
+                _noMoreStreams = true;
+                Close(Failure.UpstreamIdleTimeout);
+                break;
+            case TimerDuration:
+                _cluster.Stats.Inc(ClusterStats.UpstreamCxMaxDurationReached);
+                _noMoreStreams = true;
+                _codec.StartDrain();
+                ScheduleSettle();
+                break;
+            case TimerTick:
+                Tick();
+                break;
+        }
+    }
+
+    private void Tick()
+    {
+        var failure = _codec.OnTick(_loop.NowMs);
+        if (_state != State.Open)
+            return;
+        if (failure != Failure.None)
+        {
+            _closedByUs = true;
+            _closeReason = failure;
+            _connection!.Close(failure);
+            return;
+        }
+        ScheduleSettle();
+        if (ActiveStreams > 0 || KeepsAlive)
+            _loop.Schedule(_tickTimer, TickMs);
+    }
+
+    private bool KeepsAlive => Protocol == HttpVersion.Http2 && _cluster.Config.Http.KeepaliveIntervalMs > 0;
+
+    private void StartTicking()
+    {
+        if (!_tickTimer.IsArmed)
+            _loop.Schedule(_tickTimer, TickMs);
+    }
+
+    // The timer stays armed while streams run; it is moved, which costs a store, when the last one ends.
+    private void StartIdling()
+    {
+        long timeoutMs = _cluster.Config.Http.IdleTimeoutMs;
+        if (timeoutMs > 0)
+            _loop.Schedule(_idleTimer, timeoutMs);
+        if (KeepsAlive)
+            StartTicking();
+    }
+
+    private sealed class Handler(HttpPoolConnection owner) : ConnectionHandler
+    {
+        internal override void OnConnected(Connection connection) => owner.OnConnected();
+        internal override int OnData(Connection connection, ReadOnlySpan<byte> data) => owner.OnData(data);
+        internal override void OnEndOfStream(Connection connection) => owner.OnEndOfStream();
+        internal override void OnClosed(Connection connection, Failure reason) => owner.OnClosed(reason);
+        internal override void OnFlushed(Connection connection) => owner.CountSent();
+
+        internal override void OnAboveHighWatermark(Connection connection)
+        {
+            owner._cluster.Stats.Inc(ClusterStats.UpstreamFlowControlBackedUpTotal);
+            owner._codec.OnOutputBlocked(true);
+        }
+
+        internal override void OnBelowLowWatermark(Connection connection)
+        {
+            owner._cluster.Stats.Inc(ClusterStats.UpstreamFlowControlDrainedTotal);
+            owner._codec.OnOutputBlocked(false);
+            owner.ScheduleSettle();
+        }
+    }
+
+    private sealed class Events(HttpPoolConnection owner) : CodecEvents
+    {
+        internal override void OnOutput() => owner.ScheduleSettle();
+        internal override void OnWantsInput() => owner.OnWantsInput();
+        internal override void OnStreamClosed(CodecStream stream) => owner.OnStreamClosed();
+        internal override void OnGoAway() => owner.OnGoAway();
+        internal override void OnMaxStreamsChanged() => owner.ScheduleSettle();
+    }
+}
