@@ -64,6 +64,12 @@ internal abstract class HttpCodec
     /// </summary>
     internal abstract bool IsFinished { get; }
 
+    /// <summary>
+    /// True when nothing more will be written though the peer may still send: one direction of an HTTP/1 tunnel is over. The driver shuts its
+    /// write side down once <see cref="Output"/> is out.
+    /// </summary>
+    internal virtual bool IsOutputEnded => false;
+
     /// <summary>As new, for the next connection of the same owner (the same output chain and events). No stream may be open.</summary>
     internal abstract void Reset();
 }

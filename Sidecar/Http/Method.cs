@@ -1,4 +1,5 @@
 using System;
+using Sidecar.Memory;
 
 namespace Sidecar.Http;
 
@@ -21,4 +22,24 @@ internal static class Methods
         7 when token.SequenceEqual("CONNECT"u8) => Method.Connect,
         _ => Method.Other,
     };
+
+    /// <summary>
+    /// True for the methods Envoy's HTTP/1 codec knows besides those of <see cref="Method"/> (WebDAV and its relatives of the IANA registry, and
+    /// a few that caches and UPnP use).
+    /// </summary>
+    internal static bool IsRegistered(ReadOnlySpan<byte> token)
+    {
+        foreach (byte[] method in s_registered)
+        {
+            if (token.SequenceEqual(method))
+                return true;
+        }
+        return false;
+    }
+
+    private static readonly byte[][] s_registered = Names(
+        "ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "M-SEARCH", "NOTIFY", "PROPFIND",
+        "PROPPATCH", "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE");
+
+    private static byte[][] Names(params string[] names) => Array.ConvertAll(names, Ascii.Bytes);
 }

@@ -1,5 +1,6 @@
 using System;
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Text;
 
@@ -34,6 +35,18 @@ internal static class Ascii
     /// <summary>Folds A–Z to a–z in place; other bytes, obs-text included, stay as they are.</summary>
     internal static void ToLowerInPlace(Span<byte> text)
     {
+        // Eight bytes at a time: the sums carry into bit 7 exactly for A and above, and for what is above Z; the difference is A..Z.
+        const ulong Sevens = 0x7F7F7F7F7F7F7F7F;
+        while (text.Length >= sizeof(ulong))
+        {
+            ulong bytes = BinaryPrimitives.ReadUInt64LittleEndian(text);
+            ulong low = bytes & Sevens;
+            ulong fromA = low + 0x3F3F3F3F3F3F3F3F;
+            ulong aboveZ = low + 0x2525252525252525;
+            ulong upper = (fromA ^ aboveZ) & ~bytes & ~Sevens;
+            BinaryPrimitives.WriteUInt64LittleEndian(text, bytes | (upper >> 2));
+            text = text[sizeof(ulong)..];
+        }
         for (int i = 0; i < text.Length; i++)
             text[i] = ToLower(text[i]);
     }

@@ -20,6 +20,9 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
     internal long Length => _length;
     internal bool IsEmpty => _length == 0;
 
+    /// <summary>The most that one <see cref="GetSpan"/> can give, in bytes.</summary>
+    internal int BlockSize => slab.BlockSize;
+
     /// <summary>The first contiguous run of readable bytes; empty when the chain is.</summary>
     internal ReadOnlySpan<byte> First => _head is null ? default : _head.Readable;
 
@@ -109,6 +112,9 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
         while (_head is not null)
             ReturnHead();
     }
+
+    /// <summary>An empty chain of the same slab, so that bytes can move between both without copying.</summary>
+    internal BufferChain NewSibling() => new(slab);
 
     /// <summary>Appends all bytes to <paramref name="other"/> by relinking; both chains must use the same slab.</summary>
     internal void MoveAllTo(BufferChain other)
