@@ -1,0 +1,739 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Text;
+using System.Text.Json;
+using Sidecar.Wire;
+
+namespace Sidecar.Config;
+
+/// <summary>What was read from files: the resources that are whole, and everything that is wrong with the others.</summary>
+internal sealed class ResourceSet
+{
+    private readonly Dictionary<(string TypeUrl, string Name), int> _byName = [];
+
+    /// <summary>Every resource that could be read, each name of a type once.</summary>
+    public List<DiscoveredResource> Resources { get; } = [];
+
+    /// <summary>Every problem met; a refused resource is not in Resources.</summary>
+    public List<ConfigError> Problems { get; } = [];
+
+    /// <summary>The bootstrap, when there was one; its static resources are in Resources, too.</summary>
+    public DiscoveredResource? Bootstrap { get; internal set; }
+
+    /// <summary>Whether anything was refused.</summary>
+    public bool HasErrors { get; private set; }
+
+    internal void Add(ConfigError problem)
+    {
+        HasErrors |= problem.IsError;
+        Problems.Add(problem);
+    }
+
+    // A dump may hold the same resource warming and active: the active one counts, and comes first or replaces.
+    internal void Add(DiscoveredResource resource, bool warming)
+    {
+        if (resource.Name.Length == 0 || _byName.TryAdd((resource.TypeUrl, resource.Name), warming ? -1 - Resources.Count : Resources.Count))
+        {
+            Resources.Add(resource);
+            return;
+        }
+        int known = _byName[(resource.TypeUrl, resource.Name)];
+        if (warming)
+            return;
+        if (known < 0)
+        {
+            Resources[-1 - known] = resource;
+            _byName[(resource.TypeUrl, resource.Name)] = -1 - known;
+            return;
+        }
+        Add(new ConfigError(
+            resource.Source, ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name, "",
+            Resources[known].Source == resource.Source
+                ? "the name is given twice in this file; remove one of the two"
+                : $"the name is given also in {Resources[known].Source}; remove one of the two"));
+    }
+}
+
+/// <summary>
+/// Reads resources from files: a config dump (v3, and 2020's v2alpha), an Envoy bootstrap, or a folder of resource files
+/// (listeners, clusters, routes, endpoints, secrets; .json and .pb). Whatever the form, what comes out is v3 wire bytes.
+/// Every problem is collected; one bad resource refuses itself, not its neighbours. A bootstrap is refused whole, as by Envoy.
+/// </summary>
+internal sealed class ResourceReader
+{
+    // Far above any real mesh (a dump of 10,000 services is about 200 MB); keeps a mistaken path from filling the memory.
+    private const long FileBytesMax = 512L * 1024 * 1024;
+
+    private readonly ResourceSet _set = new();
+    private readonly WireProblems _problems = new();
+    private readonly WireWriter _wire = new(4096);
+    private string _file = "";
+    private byte[] _document = [];
+
+    private ResourceReader()
+    {
+    }
+
+    /// <summary>Reads a file or a folder; the form is found out.</summary>
+    public static ResourceSet Read(string path)
+    {
+        var reader = new ResourceReader();
+        if (Directory.Exists(path))
+            reader.ReadFolder(path);
+        else
+            reader.ReadFile(path, null);
+        if (reader._set.Resources.Count == 0 && reader._set.Bootstrap is null && !reader._set.HasErrors)
+            reader._set.Add(new ConfigError(path, "", "", "holds no resources; a config dump, a bootstrap, or a folder with listeners.json, clusters.json, … is expected"));
+        return reader._set;
+    }
+
+    /// <summary>Reads an Envoy bootstrap (JSON).</summary>
+    public static ResourceSet ReadBootstrap(string path)
+    {
+        var reader = new ResourceReader();
+        if (reader.TryLoad(path) && reader.IsJson())
+            reader.ReadBootstrapDocument();
+        return reader._set;
+    }
+
+    /// <summary>Reads a document that is in memory already; the form is found out. For tests and for a bootstrap made by the agent.</summary>
+    public static ResourceSet ReadDocument(byte[] document, string file)
+    {
+        var reader = new ResourceReader { _file = file, _document = document };
+        if (reader.IsJson())
+            reader.ReadDocumentOf(null);
+        return reader._set;
+    }
+
+    /// <summary>Reads a DiscoveryResponse or DeltaDiscoveryResponse that is in memory already.</summary>
+    public static ResourceSet ReadResponse(byte[] response, string file)
+    {
+        var reader = new ResourceReader { _file = file, _document = response };
+        reader.ReadBinaryResponse(null);
+        return reader._set;
+    }
+
+    // ---- files ----------------------------------------------------------------------------------------------
+
+    private void ReadFolder(string folder)
+    {
+        List<string> entries;
+        try
+        {
+            entries = [.. Directory.EnumerateFileSystemEntries(folder)];
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            _set.Add(new ConfigError(folder, "", "", "cannot be read: " + failure.Message));
+            return;
+        }
+        entries.Sort(StringComparer.Ordinal);
+        foreach (string entry in entries)
+        {
+            // Kubernetes mounts its volumes by way of "..data".
+            if (Path.GetFileName(entry).StartsWith('.'))
+                continue;
+            if (!Directory.Exists(entry))
+            {
+                ReadFile(entry, TypeOfName(Path.GetFileNameWithoutExtension(entry)));
+                continue;
+            }
+            string? type = TypeOfName(Path.GetFileName(entry));
+            if (type is null)
+                continue;
+            string[] files = Directory.GetFiles(entry);
+            Array.Sort(files, StringComparer.Ordinal);
+            foreach (string file in files)
+            {
+                if (!Path.GetFileName(file).StartsWith('.'))
+                    ReadFile(file, type);
+            }
+        }
+    }
+
+    private static string? TypeOfName(string name) => name.ToLowerInvariant() switch
+    {
+        "listeners" or "listener" or "lds" => ResourceTypes.Listener,
+        "clusters" or "cluster" or "cds" => ResourceTypes.Cluster,
+        "routes" or "route" or "rds" => ResourceTypes.RouteConfiguration,
+        "endpoints" or "endpoint" or "eds" => ResourceTypes.ClusterLoadAssignment,
+        "secrets" or "secret" or "sds" => ResourceTypes.Secret,
+        "extensions" or "ecds" => ResourceTypes.Extension,
+        _ => null,
+    };
+
+    private void ReadFile(string path, string? typeUrl)
+    {
+        switch (Path.GetExtension(path).ToLowerInvariant())
+        {
+            case ".pb" or ".bin":
+                if (TryLoad(path))
+                    ReadBinaryResponse(typeUrl);
+                break;
+            case ".yaml" or ".yml":
+                _set.Add(new ConfigError(path, "", "", "YAML is not read; convert it to JSON"));
+                break;
+            case ".md" or ".txt":
+                break;
+            default:
+                if (TryLoad(path) && IsJson())
+                    ReadDocumentOf(typeUrl);
+                break;
+        }
+    }
+
+    private bool TryLoad(string path)
+    {
+        _file = path;
+        _document = [];
+        try
+        {
+            var info = new FileInfo(path);
+            if (!info.Exists)
+                _set.Add(new ConfigError(path, "", "", "does not exist; check the path"));
+            else if (info.Length > FileBytesMax)
+                _set.Add(new ConfigError(path, "", "", $"is larger than {FileBytesMax >> 20} MiB; is this a configuration?"));
+            else
+                _document = File.ReadAllBytes(path);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            _set.Add(new ConfigError(path, "", "", "cannot be read: " + failure.Message));
+            return false;
+        }
+        return _document.Length > 0 || Complain();
+
+        bool Complain()
+        {
+            if (!_set.HasErrors || _set.Problems[^1].File != path)
+                _set.Add(new ConfigError(path, "", "", "is empty"));
+            return false;
+        }
+    }
+
+    // The whole document is looked over before anything of it counts: a truncated file is refused whole.
+    private bool IsJson()
+    {
+        ReadOnlySpan<byte> document = _document;
+        // A byte order mark is not JSON, but editors write it.
+        if (document.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
+            _document = document[3..].ToArray();
+        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        try
+        {
+            while (reader.Read())
+            {
+            }
+            return true;
+        }
+        catch (JsonException broken)
+        {
+            _set.Add(new ConfigError(_file, "", "", JsonToWire.SyntaxReason(broken))
+            {
+                Line = (int)(broken.LineNumber ?? 0) + 1,
+                Column = (int)(broken.BytePositionInLine ?? 0) + 1,
+            });
+            return false;
+        }
+    }
+
+    // ---- JSON documents ---------------------------------------------------------------------------------------
+
+    private void ReadDocumentOf(string? typeUrl)
+    {
+        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        reader.Read();
+        if (reader.TokenType == JsonTokenType.StartArray)
+        {
+            ReadItems(ref reader, "", typeUrl, "");
+            return;
+        }
+        if (reader.TokenType != JsonTokenType.StartObject)
+        {
+            _set.Add(new ConfigError(_file, "", "", "expected a JSON object: a config dump, a bootstrap or resources"));
+            return;
+        }
+        MessageSchema? type = TypeOf(reader, out _, out string? url);
+        if (type is not null && IsSection(type))
+            ReadSection(reader, type, "");
+        else if (Has(reader, "configs"u8))
+            ReadDump(reader);
+        else if (type?.FullName is "envoy.config.bootstrap.v3.Bootstrap" || url is null && typeUrl is null && LooksLikeBootstrap(reader))
+            ReadBootstrapDocument();
+        else if (Has(reader, "resources"u8))
+            ReadResponse(reader, typeUrl);
+        else
+            ReadItem(reader, "", typeUrl, "", warming: false);
+    }
+
+    private static bool LooksLikeBootstrap(Utf8JsonReader at) =>
+        Has(at, "static_resources"u8) || Has(at, "staticResources"u8) || Has(at, "dynamic_resources"u8) || Has(at, "dynamicResources"u8) ||
+        Has(at, "admin"u8) || Has(at, "node"u8);
+
+    // { "configs": [ { "@type": "…ListenersConfigDump", … }, … ] }
+    private void ReadDump(Utf8JsonReader reader)
+    {
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            bool configs = reader.ValueTextEquals("configs"u8);
+            bool known = configs || reader.ValueTextEquals("@type"u8);
+            string name = known ? "" : Text(ref reader);
+            if (!known)
+                Unknown(reader, name, "a config dump has only \"configs\"");
+            reader.Read();
+            if (!configs)
+            {
+                reader.Skip();
+                continue;
+            }
+            if (reader.TokenType != JsonTokenType.StartArray)
+            {
+                _set.Add(new ConfigError(_file, "", "configs", "expected a list"));
+                reader.Skip();
+                continue;
+            }
+            for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
+            {
+                string path = $"configs[{index}]";
+                MessageSchema? type = reader.TokenType == JsonTokenType.StartObject ? TypeOf(reader, out _, out string? url) : Nothing(out url);
+                if (type is not null && IsSection(type))
+                    ReadSection(reader, type, path);
+                else
+                    AddAt(reader, "", path, url is null ? "\"@type\" is missing" : $"\"@type\" {url} is not a section of a config dump");
+                reader.Skip();
+            }
+        }
+
+        static MessageSchema? Nothing(out string? url)
+        {
+            url = null;
+            return null;
+        }
+    }
+
+    private static bool IsSection(MessageSchema type) =>
+        type.FullName.StartsWith("envoy.admin.v3.", StringComparison.Ordinal) && type.FullName.EndsWith("ConfigDump", StringComparison.Ordinal) &&
+        type.FullName != "envoy.admin.v3.ConfigDump";
+
+    // One section: lists of entries, each with a resource and its version.
+    private void ReadSection(Utf8JsonReader reader, MessageSchema section, string path)
+    {
+        string sectionVersion = "";
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string name = Text(ref reader);
+            FieldSchema? field = section.Find(Encoding.UTF8.GetBytes(name));
+            // 2020's listeners stood in lists by state; today they have one entry with its states.
+            MessageSchema? entryType = field?.Type == FieldType.Message ? field.Message : null;
+            if (field is null && section.FullName == "envoy.admin.v3.ListenersConfigDump" &&
+                name is "dynamic_active_listeners" or "dynamic_warming_listeners" or "dynamic_draining_listeners")
+                entryType = SchemaTable.Find("envoy.admin.v3.ListenersConfigDump.DynamicListenerState");
+            else if (field is null && name != "@type")
+                Unknown(reader, Join(path, name), $"unknown field of {section.FullName}");
+            reader.Read();
+            if (reader.TokenType == JsonTokenType.StartObject && section.FullName == "envoy.admin.v3.BootstrapConfigDump" && name == "bootstrap")
+            {
+                ReadBootstrapValue(reader, Join(path, name));
+                reader.Skip();
+                continue;
+            }
+            if (name is "version_info" or "versionInfo" && reader.TokenType == JsonTokenType.String)
+                sectionVersion = reader.GetString() ?? "";
+            if (reader.TokenType != JsonTokenType.StartArray || entryType is null || name.Contains("draining", StringComparison.Ordinal))
+            {
+                reader.Skip();
+                continue;
+            }
+            bool warming = name.Contains("warming", StringComparison.OrdinalIgnoreCase);
+            for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
+            {
+                string at = $"{Join(path, name)}[{index}]";
+                if (reader.TokenType == JsonTokenType.StartObject)
+                    ReadEntry(reader, entryType, at, sectionVersion, warming);
+                else
+                    AddAt(reader, "", at, "expected an object");
+                reader.Skip();
+            }
+        }
+    }
+
+    private void ReadEntry(Utf8JsonReader reader, MessageSchema entry, string path, string version, bool warming)
+    {
+        Utf8JsonReader ahead = reader;
+        if (TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
+            version = ahead.GetString() ?? "";
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string name = Text(ref reader);
+            byte[] nameBytes = Encoding.UTF8.GetBytes(name);
+            FieldSchema? field = entry.Find(nameBytes);
+            if (field is null)
+                Unknown(reader, Join(path, name), $"unknown field of {entry.FullName}");
+            reader.Read();
+            if (field?.Type == FieldType.Message && reader.TokenType is JsonTokenType.StartObject or JsonTokenType.StartArray)
+            {
+                if (field!.Message.FullName.EndsWith("DynamicListenerState", StringComparison.Ordinal))
+                {
+                    if (!name.StartsWith("draining", StringComparison.Ordinal))
+                        ReadEntry(reader, field.Message, Join(path, name), version, name.StartsWith("warming", StringComparison.Ordinal));
+                }
+                else if (field.Message.WellKnown == WellKnown.Any && field.IsRepeated && reader.TokenType == JsonTokenType.StartArray)
+                {
+                    Utf8JsonReader items = reader;
+                    ReadItems(ref items, Join(path, name), null, version);
+                }
+                else if (field.Message.WellKnown == WellKnown.Any && reader.TokenType == JsonTokenType.StartObject)
+                {
+                    string? plain = V2Names.PlainType(entry.FullName, field.Name);
+                    ReadItem(reader, Join(path, name), plain is null ? null : "type.googleapis.com/" + plain, version, warming, plainIsLegacy: true);
+                }
+            }
+            reader.Skip();
+        }
+    }
+
+    // { "version_info": …, "type_url": …, "resources": […] }: a DiscoveryResponse, a DeltaDiscoveryResponse, or just the list.
+    private void ReadResponse(Utf8JsonReader reader, string? typeUrl)
+    {
+        string version = "";
+        Utf8JsonReader ahead = reader;
+        if (TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
+            version = ahead.GetString() ?? "";
+        ahead = reader;
+        if (TryFind(ref ahead, "type_url"u8, "typeUrl"u8) && ahead.TokenType == JsonTokenType.String)
+        {
+            string declared = ahead.GetString() ?? "";
+            MessageSchema? type = SchemaTable.FindType(Encoding.UTF8.GetBytes(declared), out _);
+            if (type is null || !ResourceTypes.IsResource(type.TypeUrl))
+            {
+                AddAt(ahead, "", "type_url", $"{declared} is not a type of resource that can be loaded");
+                return;
+            }
+            if (typeUrl is not null && type.TypeUrl != typeUrl)
+            {
+                AddAt(ahead, "", "type_url", $"{declared}: by its name this file holds {ResourceTypes.Noun(typeUrl)}s");
+                return;
+            }
+            typeUrl = type.TypeUrl;
+        }
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string name = Text(ref reader);
+            bool resources = name == "resources";
+            if (!resources && name is not ("@type" or "version_info" or "versionInfo" or "type_url" or "typeUrl" or "nonce" or "canary" or
+                "control_plane" or "controlPlane" or "system_version_info" or "systemVersionInfo" or "removed_resources" or "removedResources"))
+                Unknown(reader, name, "unknown field of a discovery response");
+            reader.Read();
+            if (resources && reader.TokenType == JsonTokenType.StartArray)
+                ReadItems(ref reader, "resources", typeUrl, version);
+            else if (resources)
+                AddAt(reader, "", "resources", "expected a list");
+            reader.Skip();
+        }
+    }
+
+    // On StartArray; leaves on its EndArray.
+    private void ReadItems(ref Utf8JsonReader reader, string path, string? typeUrl, string version)
+    {
+        for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
+        {
+            if (reader.TokenType == JsonTokenType.StartObject)
+                ReadItem(reader, $"{path}[{index}]", typeUrl, version, warming: false);
+            else
+                AddAt(reader, "", $"{path}[{index}]", "expected an object");
+            reader.Skip();
+        }
+    }
+
+    // One resource: typed by "@type", wrapped as { name, version, resource }, or plain where the place says what it is.
+    private void ReadItem(Utf8JsonReader reader, string path, string? typeUrl, string version, bool warming, bool plainIsLegacy = false)
+    {
+        MessageSchema? type = TypeOf(reader, out bool legacy, out string? url);
+        if (type?.FullName == "envoy.service.discovery.v3.Resource" || url is null && Has(reader, "resource"u8))
+        {
+            Utf8JsonReader ahead = reader;
+            if (TryFind(ref ahead, "version"u8, "version"u8) && ahead.TokenType == JsonTokenType.String)
+                version = ahead.GetString() ?? "";
+            ahead = reader;
+            if (TryFind(ref ahead, "resource"u8, "resource"u8) && ahead.TokenType == JsonTokenType.StartObject)
+                ReadItem(ahead, Join(path, "resource"), typeUrl, version, warming);
+            else
+                AddAt(reader, "", path, "\"resource\" is missing or not an object");
+            return;
+        }
+        bool plain = url is null;
+        if (plain)
+        {
+            if (typeUrl is null)
+            {
+                AddAt(reader, "", path, "\"@type\" is missing: nothing else says which type of resource this is");
+                return;
+            }
+            type = SchemaTable.FindType(Encoding.UTF8.GetBytes(typeUrl), out _);
+        }
+        else if (type is null)
+        {
+            AddAt(reader, "", path, $"unknown type {url}; check \"@type\"");
+            return;
+        }
+        if (!ResourceTypes.IsResource(type!.TypeUrl))
+        {
+            AddAt(reader, "", path, $"{type.FullName} is not a type of resource that can be loaded");
+            return;
+        }
+        if (!plain && typeUrl is not null && type.TypeUrl != typeUrl)
+        {
+            AddAt(reader, "", path, $"{type.FullName}: a {ResourceTypes.Noun(typeUrl)} is expected here");
+            return;
+        }
+        string name = NameOf(reader, type);
+        string resource = ResourceTypes.Noun(type.TypeUrl) + " " + (name.Length > 0 ? name : path);
+        bool? names = plain ? plainIsLegacy ? true : null : legacy;
+        if (TryTranscode(reader, type, names, "", resource, typed: !plain))
+            Keep(type, name, version, resource, warming);
+    }
+
+    // The message under the reader into _wire. Without a type URL nothing says whose names are used: v3's first, 2020's if those do not fit.
+    private bool TryTranscode(Utf8JsonReader reader, MessageSchema type, bool? legacy, string path, string resource, bool typed)
+    {
+        int start = (int)reader.TokenStartIndex;
+        reader.Skip();
+        int length = (int)reader.BytesConsumed - start;
+        _problems.Clear();
+        _wire.Clear();
+        bool whole = Transcoder.TryReadJson(_document, start, length, type, legacy ?? false, path, _problems, _wire, typed);
+        if (!whole && legacy is null)
+        {
+            var second = new WireProblems();
+            var output = new WireWriter(_wire.Length + 64);
+            if (Transcoder.TryReadJson(_document, start, length, type, legacy: true, path, second, output, typed))
+            {
+                Report(second, resource);
+                _wire.Clear();
+                output.Written.CopyTo(_wire.Reserve(output.Length));
+                _wire.Commit(output.Length);
+                return true;
+            }
+        }
+        Report(_problems, resource);
+        return whole;
+    }
+
+    private void Report(WireProblems problems, string resource)
+    {
+        foreach (WireProblem problem in problems.List)
+            _set.Add(ConfigError.From(problem, _file, resource));
+    }
+
+    // _wire is a whole resource: reports what of it has no effect, and keeps it.
+    private void Keep(MessageSchema type, string name, string version, string resource, bool warming)
+    {
+        byte[] bytes = _wire.Written.ToArray();
+        if (!TryWalk(bytes, type, "", resource))
+            return;
+        // Envoy's dumps hide private keys: such a secret cannot be used, and must come from where it came from.
+        if (type.TypeUrl == ResourceTypes.Secret && bytes.AsSpan().IndexOf("[redacted]"u8) >= 0)
+        {
+            _set.Add(new ConfigError(_file, resource, "", "its key is redacted in the dump; the secret is left out") { Kind = ConfigErrorKind.Ignored });
+            return;
+        }
+        _set.Add(new DiscoveredResource(type.TypeUrl, name, version, bytes, _file), warming);
+    }
+
+    private bool TryWalk(ReadOnlySpan<byte> bytes, MessageSchema type, string path, string resource)
+    {
+        _problems.Clear();
+        bool whole = UnsupportedFields.Walk(bytes, type, path, _problems) && _problems.ErrorCount == 0;
+        Report(_problems, resource);
+        return whole;
+    }
+
+    // ---- bootstrap --------------------------------------------------------------------------------------------
+
+    private void ReadBootstrapDocument()
+    {
+        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        reader.Read();
+        if (reader.TokenType == JsonTokenType.StartObject)
+            ReadBootstrapValue(reader, "");
+        else
+            _set.Add(new ConfigError(_file, "", "", "expected a JSON object: an Envoy bootstrap"));
+    }
+
+    private void ReadBootstrapValue(Utf8JsonReader reader, string path)
+    {
+        MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
+        TypeOf(reader, out bool legacy, out string? url);
+        // Inside of a dump the static resources are told again, in their sections: here only the rest counts.
+        bool inDump = path.Length > 0;
+        if (!TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
+            return;
+        byte[] bytes = _wire.Written.ToArray();
+        if (!TryWalk(bytes, type, path, ""))
+            return;
+        _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", bytes, _file);
+        if (inDump)
+            return;
+        var reader2 = new WireReader(bytes);
+        int staticNumber = type["static_resources"].Number;
+        MessageSchema statics = type["static_resources"].Message;
+        while (!reader2.AtEnd && reader2.TryTag(out uint number, out int encoding))
+        {
+            if (number != staticNumber || encoding != 2 || !reader2.TryBytes(out ReadOnlySpan<byte> value))
+            {
+                if ((number != staticNumber || encoding != 2) && reader2.TrySkip(encoding))
+                    continue;
+                return;
+            }
+            var inner = new WireReader(value);
+            while (!inner.AtEnd && inner.TryTag(out uint field, out int innerEncoding) && innerEncoding == 2 && inner.TryBytes(out ReadOnlySpan<byte> resource))
+            {
+                MessageSchema? resourceType = statics.Find(field)?.Message;
+                if (resourceType is not null && ResourceTypes.IsResource(resourceType.TypeUrl) && TypedStructs.TrySplit(resource, out ReadOnlySpan<byte> name, out _))
+                    _set.Add(new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", resource.ToArray(), _file), warming: false);
+            }
+        }
+    }
+
+    // ---- binary -----------------------------------------------------------------------------------------------
+
+    // DiscoveryResponse { version_info = 1, resources = 2 (Any), type_url = 4 }, or the delta form, whose resources
+    // are { version = 1, resource = 2 (Any), name = 3 }.
+    private void ReadBinaryResponse(string? typeUrl)
+    {
+        var reader = new WireReader(_document);
+        string version = "";
+        var resources = new List<ReadOnlyMemory<byte>>();
+        while (!reader.AtEnd)
+        {
+            ReadOnlySpan<byte> value = default;
+            if (!reader.TryTag(out uint number, out int encoding) || !(encoding == 2 ? reader.TryBytes(out value) : reader.TrySkip(encoding)))
+            {
+                _set.Add(new ConfigError(_file, "", "", "is not a binary DiscoveryResponse (truncated?)"));
+                return;
+            }
+            if (encoding != 2)
+                continue;
+            if (number == 1)
+                version = Encoding.UTF8.GetString(value);
+            else if (number == 2)
+                resources.Add(new ReadOnlyMemory<byte>(_document, reader.Position - value.Length, value.Length));
+        }
+        for (int index = 0; index < resources.Count; index++)
+            ReadBinaryItem(resources[index].Span, $"resources[{index}]", version, typeUrl);
+    }
+
+    private void ReadBinaryItem(ReadOnlySpan<byte> item, string path, string version, string? typeUrl)
+    {
+        if (!TypedStructs.TrySplit(item, out ReadOnlySpan<byte> url, out ReadOnlySpan<byte> value))
+        {
+            _set.Add(new ConfigError(_file, "", path, "the protobuf bytes are broken"));
+            return;
+        }
+        MessageSchema? type = SchemaTable.FindType(url, out bool legacy);
+        if (type is null && TypedStructs.TrySplit(value, out ReadOnlySpan<byte> innerUrl, out ReadOnlySpan<byte> innerValue) && SchemaTable.FindType(innerUrl, out legacy) is { } inner)
+        {
+            version = Encoding.UTF8.GetString(url);
+            type = inner;
+            value = innerValue;
+        }
+        if (type is null || !ResourceTypes.IsResource(type.TypeUrl))
+        {
+            _set.Add(new ConfigError(_file, "", path, $"{(type is null ? "unknown type " + Encoding.UTF8.GetString(url) : type.FullName)} is not a type of resource that can be loaded"));
+            return;
+        }
+        if (legacy)
+        {
+            _set.Add(new ConfigError(_file, "", path, $"2020's {Encoding.UTF8.GetString(url)} is read as JSON only; write the response as JSON"));
+            return;
+        }
+        if (typeUrl is not null && type.TypeUrl != typeUrl)
+        {
+            _set.Add(new ConfigError(_file, "", path, $"{type.FullName}: a {ResourceTypes.Noun(typeUrl)} is expected here"));
+            return;
+        }
+        string name = NameOf(value);
+        _wire.Clear();
+        value.CopyTo(_wire.Reserve(value.Length));
+        _wire.Commit(value.Length);
+        Keep(type, name, version, ResourceTypes.Noun(type.TypeUrl) + " " + (name.Length > 0 ? name : path), warming: false);
+    }
+
+    // ---- small readings ---------------------------------------------------------------------------------------
+
+    // Field 1 is the name of every type of resource.
+    private static string NameOf(ReadOnlySpan<byte> wire)
+    {
+        var reader = new WireReader(wire);
+        while (!reader.AtEnd && reader.TryTag(out uint number, out int encoding))
+        {
+            if (number == 1 && encoding == 2)
+                return reader.TryBytes(out ReadOnlySpan<byte> name) ? Encoding.UTF8.GetString(name) : "";
+            if (!reader.TrySkip(encoding))
+                break;
+        }
+        return "";
+    }
+
+    private static string NameOf(Utf8JsonReader at, MessageSchema type)
+    {
+        FieldSchema field = type.Fields[0];
+        return TryFind(ref at, field.Name, field.JsonName) && at.TokenType == JsonTokenType.String ? SafeText(ref at) : "";
+    }
+
+    private static string SafeText(ref Utf8JsonReader at)
+    {
+        try
+        {
+            return at.GetString() ?? "";
+        }
+        catch (InvalidOperationException)
+        {
+            // Half of a surrogate pair; the transcoder reports it with its place.
+            return "";
+        }
+    }
+
+    private static string Text(ref Utf8JsonReader reader) => reader.ValueIsEscaped ? SafeText(ref reader) : Encoding.UTF8.GetString(reader.ValueSpan);
+
+    private static string Join(string path, string name) => path.Length == 0 ? name : path + "." + name;
+
+    private static bool Has(Utf8JsonReader at, ReadOnlySpan<byte> name) => TryFind(ref at, name, name);
+
+    private static bool TryFind(ref Utf8JsonReader at, ReadOnlySpan<byte> name, ReadOnlySpan<byte> otherName)
+    {
+        while (at.Read() && at.TokenType == JsonTokenType.PropertyName)
+        {
+            bool found = at.ValueTextEquals(name) || at.ValueTextEquals(otherName);
+            at.Read();
+            if (found)
+                return true;
+            at.Skip();
+        }
+        return false;
+    }
+
+    // The type "@type" names; url is null when there is no "@type".
+    private static MessageSchema? TypeOf(Utf8JsonReader at, out bool legacy, out string? url)
+    {
+        legacy = false;
+        url = null;
+        if (!TryFind(ref at, "@type"u8, "@type"u8) || at.TokenType != JsonTokenType.String)
+            return null;
+        url = SafeText(ref at);
+        return SchemaTable.FindType(Encoding.UTF8.GetBytes(url), out legacy);
+    }
+
+    private void Unknown(in Utf8JsonReader reader, string path, string reason) => AddAt(reader, "", path, reason + "; check the spelling or remove it");
+
+    private void AddAt(in Utf8JsonReader reader, string resource, string path, string reason)
+    {
+        ReadOnlySpan<byte> before = _document.AsSpan(0, (int)reader.TokenStartIndex);
+        _set.Add(new ConfigError(_file, resource, path, reason)
+        {
+            Line = before.Count((byte)'\n') + 1,
+            Column = before.Length - (before.LastIndexOf((byte)'\n') + 1) + 1,
+        });
+    }
+}
