@@ -515,6 +515,12 @@ internal sealed class ResourceReader
                 _wire.Commit(output.Length);
                 return true;
             }
+            // Neither fits: the names with fewer mistakes are the ones that were meant.
+            if (second.ErrorCount < _problems.ErrorCount)
+            {
+                Report(second, resource);
+                return false;
+            }
         }
         Report(_problems, resource);
         return whole;

@@ -111,7 +111,11 @@ internal ref partial struct JsonToWire
                     ReadAny(plainType);
                 break;
             case WellKnown.Duration:
-                ReadDuration();
+                // protobuf's readers of 2018 took these as the messages they are, too; so did the files.
+                if (legacy && _json.TokenType == JsonTokenType.StartObject)
+                    ReadFields(type, legacy: false, insideAny: false);
+                else
+                    ReadDuration();
                 break;
             case WellKnown.Timestamp:
                 ReadTimestamp();
@@ -133,7 +137,10 @@ internal ref partial struct JsonToWire
                     FailValue("expected a list");
                 break;
             case WellKnown.Wrapper:
-                ReadScalar(type.Fields[0], writeZero: false);
+                if (legacy && _json.TokenType == JsonTokenType.StartObject)
+                    ReadFields(type, legacy: false, insideAny: false);
+                else
+                    ReadScalar(type.Fields[0], writeZero: false);
                 break;
         }
     }
@@ -283,7 +290,11 @@ internal ref partial struct JsonToWire
     {
         if (_json.TokenType != JsonTokenType.StartArray)
         {
-            FailValue("expected a list");
+            // So did they take one element without its list.
+            if (legacy && field.Type == FieldType.Message && _json.TokenType == JsonTokenType.StartObject)
+                ReadOne(field, legacy, null);
+            else
+                FailValue("expected a list");
             return;
         }
         bool packed = field.Type is not (FieldType.Message or FieldType.String or FieldType.Bytes);
