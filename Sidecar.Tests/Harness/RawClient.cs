@@ -11,11 +11,23 @@ namespace Sidecar.Tests.Harness;
 /// </summary>
 internal sealed class RawClient : IDisposable
 {
-    private readonly Socket _socket = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true, ReceiveTimeout = Command.TimeoutMs, SendTimeout = Command.TimeoutMs };
+    private readonly Socket _socket;
     private byte[] _buffer = new byte[16 * 1024];
     private int _start, _end;
 
-    internal RawClient(int port, string address = "127.0.0.1") => _socket.Connect(address, port);
+    /// <summary>Takes over a connected socket.</summary>
+    internal RawClient(Socket socket)
+    {
+        _socket = socket;
+        _socket.NoDelay = true;
+        _socket.ReceiveTimeout = _socket.SendTimeout = Command.TimeoutMs;
+    }
+
+    internal RawClient(int port, string address = "127.0.0.1")
+        : this(new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
+    {
+        _socket.Connect(address, port);
+    }
 
     /// <summary>Sends text as ISO-8859-1: each character one byte.</summary>
     internal RawClient Send(string text) => Send(Encoding.Latin1.GetBytes(text));
