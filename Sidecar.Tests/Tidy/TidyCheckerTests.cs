@@ -159,6 +159,7 @@ public sealed class TidyCheckerTests
     [Theory]
     [InlineData("Sidecar/Http/H1/Parser.cs", "namespace Sidecar.Http.H1;\n/// <summary>x</summary>\ninternal sealed class Parser { }", null)]
     [InlineData("Sidecar/Http/H1/Parser.cs", "namespace Sidecar.Http.H1;\n/// <summary>x</summary>\n[Flags]\ninternal enum Parser { }", null)]
+    [InlineData("Sidecar/Http/H1/Parsers.cs", "namespace Sidecar.Http.H1;\n/// <summary>x</summary>\ninternal abstract class Parser { }", null)]
     [InlineData("Sidecar/Http/H1/Parser.Tables.cs", "namespace Sidecar.Http.H1;\n// Tables.\ninternal static partial class Parser { }", null)]
     [InlineData("Sidecar/Http/H1/Parser.cs", "namespace Sidecar.Http;\n/// <summary>x</summary>\ninternal sealed class Parser { }", "namespace Sidecar.Http in folder")]
     [InlineData("Sidecar/Http/H1/Parser.cs", "namespace Sidecar.Http.H1;\n/// <summary>x</summary>\ninternal sealed class Lexer { }", "no type Parser")]
