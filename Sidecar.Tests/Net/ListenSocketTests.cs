@@ -1,0 +1,213 @@
+using System.Collections.Generic;
+using System.IO;
+using Sidecar.Linux;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+using Sidecar.Tests.Harness;
+using Xunit;
+
+namespace Sidecar.Tests.Net;
+
+public sealed class ListenSocketTests
+{
+    private sealed class Acceptor : IAcceptHandler
+    {
+        public List<(int Fd, Address Peer)> Accepted { get; } = [];
+        public int Overflows { get; private set; }
+        public List<Errno> Failures { get; } = [];
+
+        public void OnAccepted(ListenSocket socket, int fd, in Address peer) => Accepted.Add((fd, peer));
+
+        public void OnAcceptOverflow(ListenSocket socket) => Overflows++;
+
+        public void OnAcceptFailed(ListenSocket socket, Errno error) => Failures.Add(error);
+
+        public void CloseAll()
+        {
+            foreach ((int fd, _) in Accepted)
+                Sockets.Close(fd);
+        }
+    }
+
+    private static ListenSocket Listen(TestLoop test, Acceptor acceptor, ListenOptions? options = null, ConnectionLimit? limit = null)
+    {
+        options ??= new ListenOptions { Address = Address.Loopback(0) };
+        SysResult bound = ListenSocket.Bind(options, out string step);
+        Assert.True(bound.Ok, $"{step}: {bound}");
+        return new ListenSocket(test, bound.Fd, options, acceptor, limit);
+    }
+
+    [Theory]
+    [InlineData("127.0.0.1:0")]
+    [InlineData("[::1]:0")]
+    public void Accepts_AndSaysWhoCalls(string address)
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        Assert.True(Address.TryParse(address, out Address listen));
+        ListenSocket socket = Listen(test, acceptor, new ListenOptions { Address = listen });
+        Assert.NotEqual(0, socket.Address.Port);
+        using TestPeer peer = TestPeer.Connect(socket.Address);
+        test.Until(() => acceptor.Accepted.Count == 1);
+        Sockets.LocalAddress(peer.Fd, out SocketAddress local);
+        Assert.Equal(Address.From(local), acceptor.Accepted[0].Peer);
+        Assert.True(Sockets.Get(acceptor.Accepted[0].Fd, SocketOption.NoDelay).Value != 0); // inherited
+        socket.Close();
+        acceptor.CloseAll();
+    }
+
+    [Fact]
+    public void WildcardOfBothFamilies_SeesIPv4AsIPv4()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        ListenSocket socket = Listen(test, acceptor, new ListenOptions { Address = Address.IPv6(0, 0, 0), IPv4Compatible = true });
+        using TestPeer peer = TestPeer.Connect(Address.Loopback(socket.Address.Port));
+        test.Until(() => acceptor.Accepted.Count == 1);
+        Assert.Equal("127.0.0.1", acceptor.Accepted[0].Peer.HostString());
+        socket.Close();
+        acceptor.CloseAll();
+    }
+
+    [Fact]
+    public void UnixSocket_ReplacesAStalePath()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        string path = Path.Combine(Path.GetTempPath(), $"listen-{System.Environment.ProcessId}.sock");
+        File.WriteAllText(path, "");
+        ListenSocket socket = Listen(test, acceptor, new ListenOptions { Address = Address.Pipe(path), ReusePort = false, PipeMode = 0x180 });
+        using TestPeer peer = TestPeer.Connect(Address.Pipe(path));
+        test.Until(() => acceptor.Accepted.Count == 1);
+        socket.Close();
+        acceptor.CloseAll();
+        File.Delete(path);
+    }
+
+    [Fact]
+    public void Burst_IsTakenInShares_NoneLeftBehind()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        ListenSocket socket = Listen(test, acceptor, new ListenOptions { Address = Address.Loopback(0), AcceptsPerEvent = 4 });
+        List<TestPeer> peers = [];
+        for (int i = 0; i < 18; i++)
+            peers.Add(TestPeer.Connect(socket.Address));
+        int most = 0;
+        test.Until(() =>
+        {
+            int before = acceptor.Accepted.Count;
+            test.Step();
+            most = System.Math.Max(most, acceptor.Accepted.Count - before);
+            return acceptor.Accepted.Count == 18;
+        });
+        Assert.InRange(most, 1, 8); // at most one event and one continuation in a turn
+        socket.Close();
+        acceptor.CloseAll();
+        peers.ForEach(peer => peer.Dispose());
+    }
+
+    [Fact]
+    public void Close_AcceptsWhatIsQueuedFirst()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        ListenSocket socket = Listen(test, acceptor);
+        test.Step();
+        using TestPeer one = TestPeer.Connect(socket.Address);
+        using TestPeer two = TestPeer.Connect(socket.Address);
+        one.Send("x");
+        socket.Close();
+        Assert.Equal(2, acceptor.Accepted.Count);
+        acceptor.CloseAll();
+    }
+
+    [Fact]
+    public void OverTheLimit_IsClosedAtOnce_AndAPlaceGivenBackIsUsedAgain()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        ConnectionLimit limit = new(1);
+        ListenSocket socket = Listen(test, acceptor, limit: limit);
+        using TestPeer one = TestPeer.Connect(socket.Address);
+        test.Until(() => acceptor.Accepted.Count == 1);
+        using TestPeer two = TestPeer.Connect(socket.Address);
+        test.Until(() => acceptor.Overflows == 1);
+        test.Until(() =>
+        {
+            two.Receive();
+            return two.End || two.Error != Errno.None;
+        });
+        Connection? connection = Connection.Open(test, acceptor.Accepted[0].Fd, default, RawTransport.Instance, new Recorder());
+        connection!.Limit = limit;
+        connection.Close(Failure.None);
+        Assert.Equal(0, limit.Active);
+        using TestPeer three = TestPeer.Connect(socket.Address);
+        test.Until(() => acceptor.Accepted.Count == 2);
+        Sockets.Close(acceptor.Accepted[1].Fd);
+        socket.Close();
+    }
+
+    [Fact]
+    public void Paused_LeavesConnectionsQueued_ResumeTakesThem()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        ListenSocket socket = Listen(test, acceptor);
+        test.Step();
+        socket.Pause();
+        using TestPeer peer = TestPeer.Connect(socket.Address);
+        test.Step(5);
+        Assert.Empty(acceptor.Accepted);
+        socket.Resume();
+        test.Until(() => acceptor.Accepted.Count == 1);
+        socket.Close();
+        acceptor.CloseAll();
+    }
+
+    [Fact]
+    public void AcceptError_IsToldAndTriedAgainAfterAPause()
+    {
+        using TestLoop test = new();
+        Acceptor acceptor = new();
+        // A socket that does not listen answers EINVAL, which is handled as the lack of descriptors is.
+        SysResult plain = Sockets.OpenStream(AddressFamily.IPv4);
+        ListenSocket socket = new(test, plain.Fd, new ListenOptions { Address = Address.Loopback(1) }, acceptor);
+        test.Step(3);
+        Assert.Equal([Errno.EINVAL], acceptor.Failures);
+        Assert.True(Sockets.Bind(plain.Fd, Address.Loopback(0).ToSocketAddress()).Ok);
+        Assert.True(Sockets.Listen(plain.Fd, 5).Ok);
+        Sockets.LocalAddress(plain.Fd, out SocketAddress bound);
+        using TestPeer peer = TestPeer.Connect(Address.From(bound));
+        test.Step(3);
+        Assert.Empty(acceptor.Accepted);
+        test.Advance(ListenSocket.RetryMs);
+        Assert.Single(acceptor.Accepted);
+        socket.Close();
+        acceptor.CloseAll();
+    }
+
+    [Fact]
+    public void Bind_PortInUse_NamesTheStep()
+    {
+        ListenOptions exclusive = new() { Address = Address.Loopback(0), ReusePort = false };
+        SysResult first = ListenSocket.Bind(exclusive, out _);
+        Sockets.LocalAddress(first.Fd, out SocketAddress bound);
+        SysResult second = ListenSocket.Bind(exclusive with { Address = Address.From(bound) }, out string step);
+        Assert.Equal(Errno.EADDRINUSE, second.Error);
+        Assert.Equal($"bind {Address.From(bound)}", step);
+        Sockets.Close(first.Fd);
+    }
+
+    [Fact]
+    public void ReusePort_TwoSocketsOfOneAddress()
+    {
+        ListenOptions shared = new() { Address = Address.Loopback(0) };
+        SysResult first = ListenSocket.Bind(shared, out _);
+        Sockets.LocalAddress(first.Fd, out SocketAddress bound);
+        SysResult second = ListenSocket.Bind(shared with { Address = Address.From(bound) }, out _);
+        Assert.True(second.Ok);
+        Sockets.Close(first.Fd);
+        Sockets.Close(second.Fd);
+    }
+}
