@@ -402,7 +402,7 @@ public sealed class ConnectionTests
         test.Step();
         peer.Send("413");
         peer.Dispose();
-        connection.Write(Block); // EPIPE: the peer is gone
+        connection.WriteThrough(Block); // EPIPE: the peer is gone
         test.Until(() => recorder.Closed is not null);
         Assert.Equal("connected, data 413, closed DownstreamDisconnect", recorder.Story);
     }
@@ -522,10 +522,9 @@ public sealed class ConnectionTests
         (Connection connection, TestPeer peer) = test.Connected(inspector);
         peer.Send("hel");
         test.Step();
-        peer.Send("lo");
-        test.Step();
         tls.Feed("plain");
-        test.Step();
+        peer.Send("lo");
+        test.Step(2);
         Assert.Equal("hello", tls.Preloaded);
         Assert.Equal(0, connection.BufferedInput);
         Assert.Equal("connected, data plain", chain.Story);

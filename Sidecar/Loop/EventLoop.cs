@@ -13,7 +13,7 @@ namespace Sidecar.Loop;
 /// <code>
 ///   wait      until a descriptor is ready, a message was posted, or a timer is due
 ///   events    readiness to handlers            at most EventsPerTurn
-///   pending   RunNextTurn of the turn before   only what was queued when the phase began
+///   pending   RunNextTurn                      only what was queued when the phase began
 ///   mailbox   messages of other threads        at most MessagesPerTurn
 ///   timers    what is due                      at most TimersPerTurn
 ///   flush     RunAtTurnEnd                     at most FlushRounds rounds of what the round before queued
@@ -189,7 +189,10 @@ internal sealed class EventLoop : IDisposable
             _turnEnd.AddLast(work);
     }
 
-    /// <summary>Calls back in the next turn, after its events: for work that would starve the others if it went on now. Queued already: nothing happens.</summary>
+    /// <summary>
+    /// Calls back when every ready descriptor has had its turn: for work that would starve the others if it went on now. Asked for
+    /// by an event, that is the pending phase of this turn; asked for later, that of the next. Queued already: nothing happens.
+    /// </summary>
     public void RunNextTurn(LoopWork work)
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");

@@ -14,7 +14,7 @@ internal sealed class DnsConfig
     private const int ServersMax = 3;
     private const int SearchMax = 32;
 
-    private readonly Dictionary<string, List<Address>> _hosts = new(StringComparer.OrdinalIgnoreCase);
+    private Dictionary<string, List<Address>> _hosts = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Servers in the order to ask them, with their port.</summary>
     internal IReadOnlyList<Address> Servers { get; init; } = [Address.Loopback(53)];
@@ -97,6 +97,17 @@ internal sealed class DnsConfig
         }
         return config;
     }
+
+    /// <summary>The same, but asking <paramref name="servers"/> (a cluster's own dns_resolvers).</summary>
+    internal DnsConfig WithServers(IReadOnlyList<Address> servers) => new()
+    {
+        Servers = servers,
+        Search = Search,
+        Dots = Dots,
+        TimeoutMs = TimeoutMs,
+        Attempts = Attempts,
+        _hosts = _hosts,
+    };
 
     /// <summary>Addresses the hosts file gives <paramref name="name"/>, or null.</summary>
     internal IReadOnlyList<Address>? Hosts(string name) => _hosts.GetValueOrDefault(name);
