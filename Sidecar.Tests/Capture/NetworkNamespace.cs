@@ -1,6 +1,8 @@
 using System;
+using System.Globalization;
 using System.IO;
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 using System.Threading;
 using Sidecar.Capture;
 using Sidecar.Linux;
@@ -12,9 +14,10 @@ namespace Sidecar.Tests.Capture;
 /// A network namespace of a test's own: lo, and an eth0 with two addresses and a default route that leads nowhere, entered by one thread and gone with it, so
 /// that real rules can be written without touching the machine. Needs root.
 /// </summary>
-internal sealed class NetworkNamespace
+internal sealed partial class NetworkNamespace
 {
     public const string AddressV4 = "10.244.0.7";
+    public const string PeerV4 = "10.244.0.1";
     public const string AddressV6 = "fd00::7";
 
     private readonly StringWriter _output = new();
@@ -47,7 +50,7 @@ internal sealed class NetworkNamespace
                 inside.Shell("ip", "link", "set", "far", "up");
                 inside.Shell("ip", "addr", "add", AddressV4 + "/24", "dev", "eth0");
                 inside.Shell("ip", "-6", "addr", "add", AddressV6 + "/64", "dev", "eth0", "nodad");
-                inside.Shell("ip", "route", "add", "default", "via", "10.244.0.1");
+                inside.Shell("ip", "route", "add", "default", "via", PeerV4);
                 test(inside);
             }
             catch (Exception thrown)
@@ -59,6 +62,44 @@ internal sealed class NetworkNamespace
         thread.Join();
         Skip.IfNot(entered.Ok, $"no network namespace can be made here: {entered}");
         failure?.Throw();
+    }
+
+    /// <summary>
+    /// Runs <paramref name="act"/> on a thread at the other end of eth0, in a namespace of its own with the address
+    /// <see cref="PeerV4"/>: what comes from there comes from outside.
+    /// </summary>
+    public void FromOutside(Action act)
+    {
+        using var entered = new ManualResetEventSlim();
+        using var linked = new ManualResetEventSlim();
+        int id = 0;
+        Exception? failure = null;
+        var thread = new Thread(() =>
+        {
+            try
+            {
+                Assert.True(Namespaces.EnterNewNetwork().Ok);
+                id = gettid();
+                entered.Set();
+                linked.Wait();
+                Shell("ip", "link", "set", "far", "up");
+                Shell("ip", "addr", "add", PeerV4 + "/24", "dev", "far");
+                act();
+            }
+            catch (Exception thrown)
+            {
+                failure = thrown;
+                entered.Set();
+            }
+        });
+        thread.Start();
+        entered.Wait();
+        if (failure is null)
+            Shell("ip", "link", "set", "far", "netns", id.ToString(CultureInfo.InvariantCulture));
+        linked.Set();
+        thread.Join();
+        if (failure is not null)
+            ExceptionDispatchInfo.Throw(failure);
     }
 
     /// <summary>Runs istio-iptables for real; answers its exit code.</summary>
@@ -106,4 +147,7 @@ internal sealed class NetworkNamespace
             kept += line.Length == 0 || line[0] == '#' ? "" : line + "\n";
         return kept;
     }
+
+    [LibraryImport("libc")]
+    private static partial int gettid();
 }

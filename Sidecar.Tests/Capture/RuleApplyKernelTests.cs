@@ -217,8 +217,56 @@ public partial class RuleApplyKernelTests
 
             Assert.True(Reaches("10.9.9.9", 80, outbound), "outbound");
             ActAs(1337, () => Assert.True(Reaches(NetworkNamespace.AddressV4, 80, inbound), "to oneself through the proxy"));
-            ActAs(1337, () => Assert.False(Reaches("10.9.9.9", 80, outbound), "the proxy's own connections are not captured"));
+            ActAs(1337, () => Assert.False(Reaches("10.9.9.9", 80, outbound, wait: false), "the proxy's own connections are not captured"));
             Assert.True(Reaches("127.0.0.1", 15020, excluded), "loopback");
+        }, nftables ? "nft" : "iptables-save");
+    }
+
+    // From outside, to a port nobody listens on: handed to the transparent socket by rule, delivered to it by mark, routing rule and
+    // local route, with both addresses as they were.
+    [SkippableTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Traffic_Tproxy_ArrivesWithItsOwnAddresses(bool nftables)
+    {
+        NetworkNamespace.Run(inside =>
+        {
+            inside.MustCapture([.. Injected("TPROXY"), nftables ? "--native-nftables" : "--dry-run=false"]);
+            using var inbound = new TcpListener(IPAddress.Any, 15006);
+            inbound.Server.SetRawSocketOption(0, 19, [1, 0, 0, 0]);           // IP_TRANSPARENT
+            inbound.Start();
+            EndPoint? local = null;
+            TcpClient? client = null;
+            inside.FromOutside(() =>
+            {
+                client = new TcpClient(AddressFamily.InterNetwork);
+                client.Connect(NetworkNamespace.AddressV4, 80);
+                local = client.Client.LocalEndPoint;
+            });
+            using (client)
+            {
+                Assert.True(inbound.Pending());
+                using Socket accepted = inbound.AcceptSocket();
+                Assert.Equal(new IPEndPoint(IPAddress.Parse(NetworkNamespace.AddressV4), 80), accepted.LocalEndPoint);
+                Assert.Equal(local, accepted.RemoteEndPoint);
+            }
+        }, nftables ? "nft" : "iptables-save");
+    }
+
+    [SkippableTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Traffic_FromOutside_ArrivesAtTheInboundPort(bool nftables)
+    {
+        NetworkNamespace.Run(inside =>
+        {
+            inside.MustCapture([.. Injected("REDIRECT"), nftables ? "--native-nftables" : "--dry-run=false"]);
+            using TcpListener inbound = Listen(15006), excluded = Listen(15021);
+            inside.FromOutside(() =>
+            {
+                Assert.True(Reaches(NetworkNamespace.AddressV4, 8888, inbound), "captured");
+                Assert.True(Reaches(NetworkNamespace.AddressV4, 15021, excluded), "excluded");
+            });
         }, nftables ? "nft" : "iptables-save");
     }
 
@@ -251,17 +299,18 @@ public partial class RuleApplyKernelTests
         return listener;
     }
 
-    // Connects without waiting for ever, and looks who accepted.
-    private static bool Reaches(string address, int port, TcpListener listener)
+    // Connects and looks who accepted. What is redirected has arrived when connect returns; what is not may have nowhere to go and is not waited for.
+    private static bool Reaches(string address, int port, TcpListener listener, bool wait = true)
     {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { Blocking = wait };
         try
         {
             socket.Connect(IPAddress.Parse(address), port);
         }
-        catch (SocketException)
+        catch (SocketException refused)
         {
-            return false;
+            if (refused.SocketErrorCode != SocketError.WouldBlock)
+                return false;
         }
         if (!listener.Server.Poll(0, SelectMode.SelectRead))
             return false;
