@@ -195,6 +195,28 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
         return copied;
     }
 
+    public Enumerator GetEnumerator() => new(_head);
+
+    /// <summary>Walks the readable runs without draining. The chain must not change meanwhile.</summary>
+    internal ref struct Enumerator(SlabBlock? head)
+    {
+        private SlabBlock? _next = head;
+
+        public ReadOnlySpan<byte> Current { get; private set; }
+
+        public bool MoveNext()
+        {
+            while (_next is not null)
+            {
+                Current = _next.Readable;
+                _next = _next.Next;
+                if (!Current.IsEmpty)
+                    return true;
+            }
+            return false;
+        }
+    }
+
     private void LinkBlocks(SlabBlock first, SlabBlock last, long bytes)
     {
         if (_tail is null)

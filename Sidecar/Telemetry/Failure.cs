@@ -65,6 +65,7 @@ internal enum Failure : byte
     MissingPath,
     AbsolutePathRejected,
     PathNormalizationFailed,
+    PathRedirect,
     UnderscoreHeaderRejected,
     LowVersion,
     UpgradeFailed,
@@ -200,6 +201,7 @@ internal static class Failures
         Row(Failure.MissingPath, D, 404, ResponseFlags.None, "missing_path_rejected", No, "");
         Row(Failure.AbsolutePathRejected, D, 404, ResponseFlags.None, "absolute_path_rejected", No, "");
         Row(Failure.PathNormalizationFailed, D, 400, ResponseFlags.None, "path_normalization_failed", No, "");
+        Row(Failure.PathRedirect, D, 307, ResponseFlags.None, "path_normalization_failed", No, "");
         Row(Failure.UnderscoreHeaderRejected, D, 400, Dpe, "unexpected_underscore", No, "Bad Request");
         Row(Failure.LowVersion, D, 426, Dpe, "low_version", No, "");
         Row(Failure.UpgradeFailed, D, 403, ResponseFlags.None, "upgrade_failed", No, "");

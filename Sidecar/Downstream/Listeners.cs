@@ -1,0 +1,181 @@
+using System;
+using System.Collections.Generic;
+using Sidecar.Filters;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+
+namespace Sidecar.Downstream;
+
+/// <summary>A descriptor bound on the control loop for one worker.</summary>
+internal readonly record struct BoundSocket(string ListenerName, int AddressIndex, int Fd);
+
+/// <summary>The listeners of one worker, and the chains that are draining.</summary>
+/// <remarks>Worker-owned.</remarks>
+internal sealed class Listeners
+{
+    private readonly WorkerScope _worker;
+    private readonly ConnectionLimit _limit;
+    private readonly Pool<PendingConnection> _pending;
+    private readonly Dictionary<string, Listener> _byName = [];
+    private readonly Dictionary<Address, Listener> _byAddress = [];
+    private readonly Dictionary<(AddressKind Kind, ushort Port), Listener> _byAnyAddress = [];
+    private readonly List<TerminalFilter> _draining = [];
+
+    internal Listeners(WorkerScope worker, ConnectionLimit limit)
+    {
+        _worker = worker;
+        _limit = limit;
+        _pending = new Pool<PendingConnection>(() => new PendingConnection(this, worker.Loop));
+    }
+
+    internal IEnumerable<Listener> All => _byName.Values;
+
+    internal Listener? Find(string name) => _byName.GetValueOrDefault(name);
+
+    /// <summary>Connections of all chains, draining ones included.</summary>
+    internal int ActiveConnections
+    {
+        get
+        {
+            int count = 0;
+            foreach (var listener in _byName.Values)
+                count += listener.ActiveConnections;
+            foreach (var terminal in _draining)
+                count += terminal.ActiveConnections;
+            return count;
+        }
+    }
+
+    /// <summary>The listener for an original destination: of exactly this address, else of any address with its port.</summary>
+    internal Listener? FindFor(in Address destination)
+    {
+        if (_byAddress.TryGetValue(destination, out var listener))
+            return listener;
+        return _byAnyAddress.GetValueOrDefault((destination.Kind, destination.Port));
+    }
+
+    /// <summary>
+    /// Brings the listeners to a new set: unchanged ones (the same object) are not touched, changed ones are updated in place, gone ones
+    /// stop accepting and drain.
+    /// </summary>
+    /// <param name="configs">The whole set.</param>
+    /// <param name="sockets">Descriptors of this worker for listeners that are new or have a new address.</param>
+    /// <param name="drainTimeMs">How long connections of gone chains may go on.</param>
+    internal void Apply(IReadOnlyList<ListenerConfig> configs, IReadOnlyList<BoundSocket> sockets, long drainTimeMs)
+    {
+        var keep = new HashSet<string>();
+        var drain = new List<TerminalFilter>();
+        foreach (var config in configs)
+        {
+            keep.Add(config.Name);
+            if (!_byName.TryGetValue(config.Name, out var listener))
+                _byName.Add(config.Name, new Listener(this, _worker, config));
+            else if (listener.Config != config)
+                listener.Update(config, drain.Add);
+        }
+        // New sockets first: while both are open no connection is refused.
+        var reopened = new HashSet<string>();
+        foreach (var socket in sockets)
+        {
+            var listener = _byName[socket.ListenerName];
+            if (reopened.Add(socket.ListenerName))
+                listener.CloseSockets();
+            listener.Open(socket.Fd, listener.Config.Addresses[socket.AddressIndex], _limit);
+        }
+
+        var gone = new List<string>();
+        foreach (var (name, listener) in _byName)
+        {
+            if (keep.Contains(name))
+                continue;
+            gone.Add(name);
+            listener.CloseSockets();
+            drain.AddRange(listener.Terminals);
+        }
+        foreach (string name in gone)
+            _byName.Remove(name);
+        IndexAddresses();
+        Drain(drain, drainTimeMs);
+    }
+
+    /// <summary>The process drains: nothing new is accepted when <paramref name="stopAccepting"/>, and every connection ends with what it is doing.</summary>
+    internal void StartDrain(bool stopAccepting, Predicate<ListenerConfig>? only = null)
+    {
+        foreach (var listener in _byName.Values)
+        {
+            if (only is not null && !only(listener.Config))
+                continue;
+            if (stopAccepting)
+                listener.CloseSockets();
+            foreach (var terminal in listener.Terminals)
+                terminal.StartDrain();
+        }
+    }
+
+    /// <summary>Closes every connection at once.</summary>
+    internal void CloseAll(Failure reason)
+    {
+        foreach (var listener in _byName.Values)
+        {
+            listener.CloseSockets();
+            foreach (var terminal in listener.Terminals)
+                terminal.CloseAll(reason);
+        }
+        foreach (var terminal in _draining)
+            terminal.CloseAll(reason);
+    }
+
+    internal PendingConnection Rent() => _pending.Rent();
+
+    internal void Return(PendingConnection pending) => _pending.Return(pending);
+
+    private void IndexAddresses()
+    {
+        _byAddress.Clear();
+        _byAnyAddress.Clear();
+        foreach (var listener in _byName.Values)
+        {
+            foreach (var options in listener.Config.Addresses)
+            {
+                var address = options.Address;
+                if (address.IsAny)
+                    _byAnyAddress.TryAdd((address.Kind, address.Port), listener);
+                else
+                    _byAddress.TryAdd(address, listener);
+            }
+        }
+    }
+
+    private void Drain(List<TerminalFilter> terminals, long drainTimeMs)
+    {
+        foreach (var terminal in terminals)
+        {
+            terminal.StartDrain();
+            if (terminal.ActiveConnections == 0)
+                continue;
+            _draining.Add(terminal);
+            new DrainEnd(this, terminal, drainTimeMs);
+        }
+    }
+
+    /// <summary>Closes what is left of one chain when its drain time is over.</summary>
+    private sealed class DrainEnd : Loop.ITimerOwner
+    {
+        private readonly Listeners _owner;
+        private readonly TerminalFilter _terminal;
+
+        internal DrainEnd(Listeners owner, TerminalFilter terminal, long delayMs)
+        {
+            _owner = owner;
+            _terminal = terminal;
+            owner._worker.Loop.Schedule(new Loop.LoopTimer(this), delayMs);
+        }
+
+        public void OnTimer(Loop.LoopTimer timer)
+        {
+            _owner._draining.Remove(_terminal);
+            _terminal.CloseAll(Failure.Draining);
+        }
+    }
+}

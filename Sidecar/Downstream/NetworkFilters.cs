@@ -1,0 +1,99 @@
+using System;
+using System.Collections.Generic;
+using Google.Protobuf;
+using Sidecar.Filters;
+using Sidecar.Filters.Network;
+using WireHcm = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
+using WireListener = Envoy.Config.Listener.V3;
+using WireTcp = Envoy.Extensions.Filters.Network.TcpProxy.V3;
+
+namespace Sidecar.Downstream;
+
+/// <summary>
+/// The network filters there are. To add one: one file in Filters/Network, one line in <c>s_terminals</c>, one test file in
+/// Sidecar.Tests/Filters/Network.
+/// </summary>
+internal static class NetworkFilters
+{
+    private static readonly Dictionary<string, Terminal> s_terminals = new()
+    {
+        ["envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"] = Add("envoy.filters.network.tcp_proxy", WireTcp.TcpProxy.Parser, TcpProxyFilter.Create),
+        ["envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"] =
+            Add("envoy.filters.network.http_connection_manager", WireHcm.HttpConnectionManager.Parser, HttpConnectionManager.Create),
+    };
+
+    /// <summary>
+    /// Filters that only observe: accepted, without effect, and said so. A filter that decides about access is never here.
+    /// </summary>
+    private static readonly Dictionary<string, string> s_withoutEffect = new()
+    {
+        ["mixer"] = "replaced by istio.stats; no effect yet",
+        ["istio_authn"] = "replaced by the mTLS identity; no effect yet",
+        ["istio.metadata_exchange"] = "peer metadata is not exchanged; no effect yet",
+        ["istio.stats"] = "istio metrics are not produced; no effect yet",
+    };
+
+    private sealed record Terminal(string Name, Func<ByteString, ConfigScope, int, TerminalFilterFactory?> Create);
+
+    /// <summary>Translates the filters of a chain; null, with reasons in <paramref name="scope"/>, when they are refused.</summary>
+    internal static TerminalFilterFactory? Create(IReadOnlyList<WireListener.Filter> filters, int bufferLimit, ConfigScope scope)
+    {
+        TerminalFilterFactory? factory = null;
+        bool terminal = false;
+        for (int i = 0; i < filters.Count; i++)
+        {
+            var wire = filters[i];
+            var at = scope.At($"filters[{i}]");
+            if (wire.ConfigTypeCase == WireListener.Filter.ConfigTypeOneofCase.ConfigDiscovery)
+            {
+                at.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
+                continue;
+            }
+            string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
+            if ((type.Length > 0 ? s_terminals.GetValueOrDefault(type) : FindByName(wire.Name)) is { } entry)
+            {
+                terminal = true;
+                if (i < filters.Count - 1)
+                    at.Reject("", $"terminal filter '{wire.Name}' must be the last filter in a network filter chain");
+                factory = entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, at.At("typed_config"), bufferLimit);
+            }
+            else if (s_withoutEffect.TryGetValue(wire.Name, out string? reason))
+            {
+                at.Ignore("", $"{wire.Name}: {reason}");
+            }
+            else
+            {
+                at.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
+            }
+        }
+        if (!terminal && !scope.IsRejected)
+            scope.Reject("filters", filters.Count == 0
+                ? "a chain without filters closes every connection; add envoy.filters.network.tcp_proxy or envoy.filters.network.http_connection_manager"
+                : $"non-terminal filter '{filters[^1].Name}' is the last filter in a network filter chain");
+        return factory;
+    }
+
+    private static Terminal? FindByName(string name)
+    {
+        foreach (var entry in s_terminals.Values)
+        {
+            if (entry.Name == name)
+                return entry;
+        }
+        return null;
+    }
+
+    private static Terminal Add<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, int, TerminalFilterFactory?> create) where T : IMessage<T> =>
+        new(name, (bytes, scope, bufferLimit) =>
+        {
+            try
+            {
+                return create(parser.ParseFrom(bytes), scope, bufferLimit);
+            }
+            catch (InvalidProtocolBufferException e)
+            {
+                scope.Reject("", $"malformed bytes: {e.Message}");
+                return null;
+            }
+        });
+}

@@ -1,0 +1,105 @@
+using System;
+using System.Collections.Generic;
+using Google.Protobuf.WellKnownTypes;
+using Sidecar.Routing;
+using Sidecar.Telemetry.Stats;
+using WireMatcher = Envoy.Type.Matcher.V3;
+using WireRoute = Envoy.Config.Route.V3;
+
+namespace Sidecar.Filters;
+
+/// <summary>A reason why a resource is refused, or what of it has no effect, with the field's path below the resource.</summary>
+internal readonly record struct ConfigProblem(string Path, string Reason);
+
+/// <summary>What the translation of one snapshot offers to every extension's Create: services of the control loop.</summary>
+internal sealed class ConfigServices
+{
+    internal required StatsRegistry Stats { get; init; }
+
+    /// <summary>The stable slot of a cluster name.</summary>
+    internal required Func<string, ClusterRef> Cluster { get; init; }
+
+    /// <summary>The stable slot of a route configuration name in <see cref="WorkerScope.RouteTables"/>.</summary>
+    internal required Func<string, int> RouteSlot { get; init; }
+
+    /// <summary>Translates an inline route configuration; null, with problems noted in the scope, when it is refused.</summary>
+    internal required Func<WireRoute.RouteConfiguration, ConfigScope, RouteTable?> RouteTable { get; init; }
+
+    /// <summary>Translates a matcher; null, with the problem noted in the scope, when it is refused.</summary>
+    internal required Func<WireMatcher.StringMatcher, ConfigScope, StringMatcher?> StringMatcher { get; init; }
+
+    /// <summary>As <see cref="StringMatcher"/>, for a header.</summary>
+    internal required Func<WireRoute.HeaderMatcher, ConfigScope, HeaderMatcher?> HeaderMatcher { get; init; }
+
+    /// <summary>Identifier of this proxy's node (<c>--service-node</c>), which fault injection may be limited to.</summary>
+    internal string NodeId { get; init; } = "";
+
+    /// <summary>Whether a cluster of this name exists in the snapshot being built.</summary>
+    internal required Func<string, bool> ClusterExists { get; init; }
+}
+
+/// <summary>
+/// The place in a resource that is being translated: collects what is wrong with it, by path, so that one pass names every problem.
+/// </summary>
+/// <remarks>Control loop only.</remarks>
+internal sealed class ConfigScope
+{
+    private readonly List<ConfigProblem> _rejections;
+    private readonly List<ConfigProblem> _ignored;
+    private readonly string _path;
+
+    internal ConfigScope(ConfigServices services, string resourceName) : this(services, resourceName, "", "", [], []) { }
+
+    private ConfigScope(
+        ConfigServices services, string resourceName, string statPrefix, string path, List<ConfigProblem> rejections, List<ConfigProblem> ignored)
+    {
+        Services = services;
+        ResourceName = resourceName;
+        StatPrefix = statPrefix;
+        _path = path;
+        _rejections = rejections;
+        _ignored = ignored;
+    }
+
+    internal ConfigServices Services { get; }
+
+    /// <summary>Name of the resource (the listener) being translated.</summary>
+    internal string ResourceName { get; }
+
+    /// <summary>Where the stats of a filter belong, for example <c>http.inbound_0.0.0.0_80.</c>; empty outside a connection manager.</summary>
+    internal string StatPrefix { get; }
+
+    internal string Path => _path;
+    internal IReadOnlyList<ConfigProblem> Rejections => _rejections;
+    internal IReadOnlyList<ConfigProblem> Ignored => _ignored;
+    internal bool IsRejected => _rejections.Count > 0;
+
+    /// <summary>The scope of a field below this one; <paramref name="field"/> as in <c>filters[0]</c>.</summary>
+    internal ConfigScope At(string field) => new(Services, ResourceName, StatPrefix, Join(field), _rejections, _ignored);
+
+    /// <summary>This scope with the stats prefix of the connection manager whose filters are translated.</summary>
+    internal ConfigScope WithStatPrefix(string prefix) => new(Services, ResourceName, prefix, _path, _rejections, _ignored);
+
+    /// <summary>Refuses the resource.</summary>
+    internal void Reject(string field, string reason) => _rejections.Add(new ConfigProblem(Join(field), reason));
+
+    /// <summary>A duration field in milliseconds, rounded up so that a tiny timeout does not turn into none; <paramref name="fallback"/> when it is not set.</summary>
+    internal long Milliseconds(string field, Duration? value, long fallback)
+    {
+        if (value is null)
+            return fallback;
+        // Envoy's own bound, 2^63 nanoseconds; and a time must not run backwards.
+        if (value.Seconds is < 0 or > 9_223_372_036 || value.Nanos is < 0 or > 999_999_999)
+        {
+            Reject(field, "is not a valid duration: it must be 0 to 292 years");
+            return fallback;
+        }
+        return value.Seconds * 1000 + (value.Nanos + 999_999) / 1_000_000;
+    }
+
+    /// <summary>Notes that a field has no effect here; shown in /config_status and by validate.</summary>
+    internal void Ignore(string field, string reason) => _ignored.Add(new ConfigProblem(Join(field), reason));
+
+    private string Join(string field) =>
+        field.Length == 0 ? _path : _path.Length == 0 || field[0] == '[' ? _path + field : _path + "." + field;
+}

@@ -1,0 +1,526 @@
+using System;
+using System.Diagnostics;
+using Sidecar.Http;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Routing;
+using Sidecar.Telemetry;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream;
+using Sidecar.Upstream.LoadBalancing;
+using Sidecar.Upstream.Pools;
+using Wire = Envoy.Extensions.Filters.Http.Router.V3;
+
+namespace Sidecar.Filters.Http.Router;
+
+/// <summary>
+/// The terminal HTTP filter: takes a request to a host of its route's cluster and brings the response back.
+/// <code>
+///   1 route       none: 404. Redirect or direct response: answered here.
+///   2 cluster     none: 503. Its host by the load balancer; none: 503.
+///   3 rewrite     path, host and header operations of the route; timeouts and retry policy from route and headers.
+///   4 try         a stream from the host's pool; the head, then the body as it comes (or what was kept of it).
+///   5 outcome     a head, a reset or a timeout: retry (4 again, after a back-off), or pass on.
+///   6 response    head with the route's operations, body, trailers, each as it comes.
+/// </code>
+/// Envoy: envoy.filters.http.router.   One per stream slot, worker-owned, reused after Reset.
+/// </summary>
+internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
+{
+    private enum Timer { Response, PerTry, PerTryIdle, BackOff, MaxDuration }
+
+    private readonly Config _config;
+    private readonly WorkerScope _worker;
+    private readonly EventLoop _loop;
+    private readonly UpstreamRequest _try;
+    private readonly RetryState _retry;
+    private readonly HostChoice _choice;
+    private readonly LoopTimer _responseTimer;
+    private readonly LoopTimer _perTryTimer;
+    private readonly LoopTimer _perTryIdleTimer;
+    private readonly LoopTimer _backOffTimer;
+    private readonly LoopTimer _maxDurationTimer;
+
+    // Body bytes kept: those the try cannot take yet and, while a retry is possible, all of them.
+    private readonly BufferChain _kept;
+
+    private RequestHead _request = null!;
+    private Route _route = null!;
+    private RouteAction _action = null!;
+    private Cluster _cluster = null!;
+    private Timeouts _timeouts;
+    private HeaderMap? _trailers;
+    private bool _requestHeadEnds;
+    private bool _requestEnded;
+    private bool _keepsForRetry;
+    private bool _requestPaused;
+    private bool _downstreamBlocked;
+    private bool _responseStarted;
+    private bool _done;
+
+    internal RouterFilter(Config config, WorkerScope worker)
+    {
+        _config = config;
+        _worker = worker;
+        _loop = worker.Loop;
+        _try = new UpstreamRequest(this);
+        _retry = new RetryState(worker.Random);
+        _choice = new HostChoice(this);
+        _kept = new BufferChain(_loop.Slab);
+        _responseTimer = new LoopTimer(this, (int)Timer.Response);
+        _perTryTimer = new LoopTimer(this, (int)Timer.PerTry);
+        _perTryIdleTimer = new LoopTimer(this, (int)Timer.PerTryIdle);
+        _backOffTimer = new LoopTimer(this, (int)Timer.BackOff);
+        _maxDurationTimer = new LoopTimer(this, (int)Timer.MaxDuration);
+    }
+
+    // ---- request ----------------------------------------------------------------------------------------------
+
+    internal override FilterStatus OnRequestHead(RequestHead head, bool endStream)
+    {
+        // :: Step 1, the route
+        Stream.Stats.Inc(HttpStats.RouterRqTotal);
+        if (Stream.Route is not { } route)
+            return Stream.Reply(Failure.NoRoute);
+        if (route.DirectResponse is { } direct)
+            return ReplyDirect(route, direct);
+        if (route.Redirect is { } redirect)
+            return ReplyRedirect(route, redirect);
+
+        // :: Step 2, the cluster
+        _route = route;
+        _action = route.Action!;
+        _request = head;
+        _requestHeadEnds = endStream;
+        _requestEnded = endStream;
+        var target = _action.PickCluster(head, _worker.Random.NextUInt64(), out var weighted);
+        var cluster = target is null ? null : target.Slot >= 0 ? _worker.Clusters[target.Slot] : _worker.Clusters.Find(target.Name);
+        if (cluster is null)
+            return Stream.Reply(Failure.NoCluster, new LocalReplyOptions { Status = _action.ClusterNotFoundStatus });
+        _cluster = cluster;
+        Stream.Info.ClusterName = cluster.Config.Name;
+
+        // :: Step 3, what goes out
+        _timeouts = Timeouts.Read(head, _action, _config.SuppressEnvoyHeaders);
+        _retry.Begin(head, _action, cluster, Stream.VirtualHost);
+        RequestRewrite.Apply(head, route, weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
+        _keepsForRetry = _retry.IsEnabled && !endStream;
+        if (_timeouts.MaxStreamMs > 0)
+            _loop.Schedule(_maxDurationTimer, _timeouts.MaxStreamMs);
+        if (endStream)
+            OnRequestEnd();
+
+        // :: Step 4, the first try
+        StartTry();
+        return FilterStatus.Continue;
+    }
+
+    internal override FilterStatus OnRequestBody(ReadOnlySpan<byte> data, bool endStream)
+    {
+        if (_done)
+            return FilterStatus.Continue;
+        _requestEnded |= endStream;
+        bool direct = _try.CanSend && (_keepsForRetry || _kept.IsEmpty);
+        if (direct)
+            _try.SendBody(data, endStream);
+        if (!_done && (!direct || _keepsForRetry))
+            Keep(data);
+        if (endStream && !_done)
+            OnRequestEnd();
+        return FilterStatus.Continue;
+    }
+
+    internal override FilterStatus OnRequestTrailers(HeaderMap trailers)
+    {
+        if (_done)
+            return FilterStatus.Continue;
+        _trailers = trailers;
+        _requestEnded = true;
+        if (_try.CanSend)
+            _try.SendTrailers(trailers);
+        if (!_done)
+            OnRequestEnd();
+        return FilterStatus.Continue;
+    }
+
+    internal override void OnDownstreamBlocked(bool blocked)
+    {
+        _downstreamBlocked = blocked;
+        _try.PauseReceiving(blocked);
+    }
+
+    internal override void Abort()
+    {
+        if (_done)
+            return;
+        _done = true;
+        CancelTimers();
+        _try.Cancel(Failure.LocalReset);
+        _retry.End();
+        _kept.Clear();
+    }
+
+    internal override void OnStreamEnd() => Abort();
+
+    internal override void Reset()
+    {
+        Debug.Assert(_try.IsIdle);
+        _kept.Clear();
+        _retry.Reset();
+        _request = null!;
+        _route = null!;
+        _action = null!;
+        _cluster = null!;
+        _trailers = null;
+        _requestHeadEnds = _requestEnded = _keepsForRetry = _requestPaused = _downstreamBlocked = _responseStarted = _done = false;
+    }
+
+    public void OnTimer(LoopTimer timer)
+    {
+        if (_done)
+            return;
+        switch ((Timer)timer.Kind)
+        {
+            case Timer.Response:
+                _cluster.Stats.Inc(ClusterStats.UpstreamRqTimeout);
+                _try.CountTimeout();
+                Fail(Failure.ResponseTimeout);
+                break;
+            case Timer.PerTry:
+                _cluster.Stats.Inc(ClusterStats.UpstreamRqPerTryTimeout);
+                _try.CountTimeout();
+                FailTry(Failure.UpstreamPerTryTimeout);
+                break;
+            case Timer.PerTryIdle:
+                _cluster.Stats.Inc(ClusterStats.UpstreamRqPerTryIdleTimeout);
+                FailTry(Failure.UpstreamPerTryIdleTimeout);
+                break;
+            case Timer.MaxDuration:
+                _cluster.Stats.Inc(ClusterStats.UpstreamRqMaxDurationReached);
+                Fail(Failure.UpstreamMaxDuration);
+                break;
+            case Timer.BackOff:
+                StartTry();
+                break;
+        }
+    }
+
+    // ---- a try -------------------------------------------------------------------------------------------------
+
+    private void StartTry()
+    {
+        var host = _cluster.PickHost(_choice);
+        if (host is null)
+        {
+            Fail(Failure.NoHealthyUpstream);
+            return;
+        }
+        Stream.Info.Attempts++;
+        Stream.Info.UpstreamHost = host.Host.Name;
+        if (Stream.Info.UpstreamStartMs == 0)
+            Stream.Info.UpstreamStartMs = _loop.NowMs;
+        _retry.OnHostTried(host.Host);
+        if (_route.VirtualHost.IncludeRequestAttemptCount)
+            _request.SetDecimal(HeaderId.XEnvoyAttemptCount, Stream.Info.Attempts);
+        if (_timeouts.PerTryMs > 0)
+            _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
+        if (_timeouts.PerTryIdleMs > 0)
+            _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
+        _try.Start(host.HttpPool(PoolProtocol(), _action.Priority));
+    }
+
+    /// <summary>The stream is open: the head, and as much of the body as there is.</summary>
+    internal void OnTryReady()
+    {
+        bool bodyFollows = !_requestHeadEnds;
+        _try.SendHead(_request, endStream: !bodyFollows);
+        if (!bodyFollows || !_try.CanSend)
+            return;
+        bool endsWithBody = _requestEnded && _trailers is null;
+        long left = _kept.Length;
+        if (left == 0 && endsWithBody)
+            _try.SendBody(default, endStream: true);
+        foreach (var piece in _kept)
+        {
+            left -= piece.Length;
+            _try.SendBody(piece, endsWithBody && left == 0);
+            if (!_try.CanSend && left > 0)
+                return;
+        }
+        if (_trailers is not null)
+            _try.SendTrailers(_trailers);
+        if (!_keepsForRetry)
+            _kept.Clear();
+        ResumeRequest();
+    }
+
+    internal void OnTryFailed(Failure failure) => FailTry(failure);
+
+    internal void OnTrySendBlocked(bool blocked)
+    {
+        if (blocked)
+            PauseRequest();
+        else
+            ResumeRequest();
+    }
+
+    internal void OnInformational(ResponseHead head) => Stream.SendInformational(head);
+
+    /// <summary>The response's head has come from upstream.</summary>
+    internal void OnResponseHead(ResponseHead head, bool endStream)
+    {
+        var info = Stream.Info;
+        if (info.FirstUpstreamByteMs == 0)
+            info.FirstUpstreamByteMs = _loop.NowMs;
+        _loop.Cancel(_perTryTimer);
+        // :: Step 5, the outcome
+        if (_retry.WantsRetry(head, out long backOffMs) && TryAgain(backOffMs, Failure.None))
+            return;
+        _retry.OnResponse(head);
+
+        // :: Step 6, the response
+        _responseStarted = true;
+        info.Details = "via_upstream";
+        EndKeeping();
+        if (!_config.SuppressEnvoyHeaders)
+            head.SetDecimal(HeaderId.XEnvoyUpstreamServiceTime, _loop.NowMs - info.UpstreamStartMs);
+        if (_route.VirtualHost.IncludeAttemptCountInResponse)
+            head.SetDecimal(HeaderId.XEnvoyAttemptCount, info.Attempts);
+        RequestRewrite.ApplyToResponse(head, _route, Stream);
+        Stream.SendResponseHead(head, endStream);
+        if (endStream)
+            OnResponseEnd();
+    }
+
+    internal void OnResponseBody(ReadOnlySpan<byte> data, bool endStream)
+    {
+        if (_timeouts.PerTryIdleMs > 0)
+            _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
+        Stream.SendResponseBody(data, endStream);
+        if (endStream)
+            OnResponseEnd();
+    }
+
+    internal void OnResponseTrailers(HeaderMap trailers)
+    {
+        Stream.SendResponseTrailers(trailers);
+        OnResponseEnd();
+    }
+
+    // After the last part has been passed on: the stream may be over by now, and with it everything here.
+    private void OnResponseEnd()
+    {
+        if (_done)
+            return;
+        CancelTimers();
+        _cluster.Stats.Record(ClusterStats.UpstreamRqTime, _loop.NowMs - Stream.Info.UpstreamStartMs);
+        // The request may still be coming; what remains of it has nowhere to go.
+        if (!_requestEnded)
+            _try.ResetAfterResponse();
+        _done = _requestEnded || _done;
+        if (_done)
+            _retry.End();
+    }
+
+    private void OnRequestEnd()
+    {
+        // The route's timeout runs from here (Envoy's rule): a slow upload is the client's own affair.
+        if (_timeouts.ResponseMs > 0 && !_responseStarted)
+            _loop.Schedule(_responseTimer, _timeouts.ResponseMs);
+        if (_responseStarted && _try.IsIdle)
+        {
+            _done = true;
+            _retry.End();
+        }
+    }
+
+    // ---- failure ----------------------------------------------------------------------------------------------
+
+    private void FailTry(Failure failure)
+    {
+        _try.Cancel(failure);
+        _loop.Cancel(_perTryTimer);
+        _loop.Cancel(_perTryIdleTimer);
+        if (!_responseStarted && _retry.WantsRetry(failure, requestSentWhole: _requestEnded && _try.HasSentAll, out long backOffMs) && TryAgain(backOffMs, failure))
+            return;
+        Fail(failure);
+    }
+
+    private void Fail(Failure failure)
+    {
+        bool started = _responseStarted;
+        Abort();
+        if (started)
+            Stream.ResetDownstream(failure);
+        else
+            Reply(failure);
+    }
+
+    private void Reply(Failure failure)
+    {
+        if (_retry.IsExhausted)
+            Stream.Info.Flags |= ResponseFlags.UpstreamRetryLimitExceeded;
+        _cluster.CountLocalReply(failure.Row().Status);
+        string detail = _try.FailureDetail;
+        if (detail.Length == 0)
+        {
+            Stream.Reply(failure);
+            return;
+        }
+        // As Envoy: the reason of the transport follows that of the reset.
+        Stream.Info.UpstreamTransportFailure = detail;
+        Span<byte> body = stackalloc byte[512];
+        int length = System.Text.Encoding.UTF8.TryGetBytes(failure.Row().Body, body, out int written) ? written : 0;
+        var tail = ", transport failure reason: "u8;
+        if (length + tail.Length + detail.Length * 3 <= body.Length)
+        {
+            tail.CopyTo(body[length..]);
+            length += tail.Length;
+            length += System.Text.Encoding.UTF8.GetBytes(detail, body[length..]);
+        }
+        Stream.Reply(failure, new LocalReplyOptions { Body = body[..length], HasBody = true });
+    }
+
+    /// <summary>Lets go of the present try and starts another, now or after a back-off.</summary>
+    private bool TryAgain(long backOffMs, Failure failure)
+    {
+        if (!_keepsForRetry && !_requestHeadEnds)
+            return false;
+        _try.Cancel(Failure.LocalReset);
+        _loop.Cancel(_perTryTimer);
+        _loop.Cancel(_perTryIdleTimer);
+        if (backOffMs > 0)
+            _loop.Schedule(_backOffTimer, backOffMs);
+        else
+            _loop.RunNextTurn(_try.RetryWork);
+        return true;
+    }
+
+    internal void OnRetryWork()
+    {
+        if (!_done)
+            StartTry();
+    }
+
+    // ---- kept body and back-pressure -------------------------------------------------------------------------------
+
+    private void Keep(ReadOnlySpan<byte> data)
+    {
+        _kept.Write(data);
+        if (_kept.Length <= Stream.BufferLimit)
+            return;
+        if (_try.CanSend && _keepsForRetry)
+        {
+            // Too large to send twice: the try under way is the last.
+            _cluster.Stats.Inc(ClusterStats.RetryOrShadowAbandoned);
+            EndKeeping();
+            return;
+        }
+        PauseRequest();
+    }
+
+    private void EndKeeping()
+    {
+        if (!_keepsForRetry)
+            return;
+        _keepsForRetry = false;
+        if (_try.CanSend || _requestEnded)
+            _kept.Clear();
+    }
+
+    private void PauseRequest()
+    {
+        if (_requestPaused || _done)
+            return;
+        _requestPaused = true;
+        Stream.PauseRequest();
+    }
+
+    private void ResumeRequest()
+    {
+        if (!_requestPaused || _done)
+            return;
+        _requestPaused = false;
+        Stream.ResumeRequest();
+    }
+
+    private void CancelTimers()
+    {
+        _loop.Cancel(_responseTimer);
+        _loop.Cancel(_perTryTimer);
+        _loop.Cancel(_perTryIdleTimer);
+        _loop.Cancel(_backOffTimer);
+        _loop.Cancel(_maxDurationTimer);
+    }
+
+    private HttpVersion PoolProtocol() => _cluster.Config.Http.Protocol switch
+    {
+        UpstreamProtocol.Http2 => HttpVersion.Http2,
+        UpstreamProtocol.Downstream => _request.Version == HttpVersion.Http2 ? HttpVersion.Http2 : HttpVersion.Http11,
+        _ => HttpVersion.Http11,
+    };
+
+    /// <summary>What the request brings to the choice of its host.</summary>
+    private sealed class HostChoice(RouterFilter owner) : LoadBalancerContext
+    {
+        internal override ulong? Hash => owner._action.Hash(owner._request, owner.Stream);
+
+        internal override Address OriginalDestination => owner.Stream.Downstream.OriginalDestination;
+
+        internal override bool TryGetHeaderDestination(string name, out Address destination)
+        {
+            destination = default;
+            Span<byte> lower = stackalloc byte[128];
+            if (name.Length > lower.Length)
+                return false;
+            for (int i = 0; i < name.Length; i++)
+                lower[i] = Ascii.ToLower((byte)name[i]);
+            if (!owner._request.TryGet(lower[..name.Length], out var value))
+                return false;
+            AddressText.TryParse(value, out destination);
+            return true;
+        }
+
+        internal override int HostSelectionRetriesMax => owner._retry.HostSelectionRetriesMax;
+
+        internal override bool ShouldSelectAnotherHost(Host host) => owner._retry.WasTried(host);
+    }
+
+    private FilterStatus ReplyDirect(Route route, DirectResponse direct)
+    {
+        Stream.Stats.Inc(HttpStats.RouterRqDirectResponse);
+        _extra.Reset();
+        RequestRewrite.AddResponseHeaders(_extra, route, Stream);
+        return Stream.Reply(Failure.DirectResponse, new LocalReplyOptions { Status = direct.Status, Body = direct.Body, HasBody = true, Headers = _extra });
+    }
+
+    private FilterStatus ReplyRedirect(Route route, RedirectAction redirect)
+    {
+        Stream.Stats.Inc(HttpStats.RouterRqRedirect);
+        _extra.Reset();
+        redirect.SetLocation(Stream.Request, _extra);
+        RequestRewrite.AddResponseHeaders(_extra, route, Stream);
+        return Stream.Reply(Failure.DirectResponse, new LocalReplyOptions { Status = redirect.Status, Headers = _extra });
+    }
+
+    private readonly HeaderMap _extra = new();
+
+    // ---- configuration: control loop, once per update; immutable afterwards; may reject -------------------
+
+    internal sealed record Config(bool SuppressEnvoyHeaders);
+
+    internal static HttpFilterFactory? Create(Wire.Router wire, ConfigScope scope)
+    {
+        if (wire.UpstreamHttpFilters.Count > 0)
+            scope.Reject("upstream_http_filters", "filters on the upstream side are not supported yet");
+        if (wire.UpstreamLog.Count > 0)
+            scope.Ignore("upstream_log", "upstream requests are not logged yet");
+        if (wire.StrictCheckHeaders.Count > 0)
+            scope.Reject("strict_check_headers", "is not supported; malformed x-envoy-* headers are ignored");
+        if (scope.IsRejected)
+            return null;
+        var config = new Config(wire.SuppressEnvoyHeaders);
+        return worker => new RouterFilter(config, worker);
+    }
+}

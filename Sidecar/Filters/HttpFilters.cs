@@ -1,0 +1,142 @@
+using System;
+using System.Collections.Generic;
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using Sidecar.Filters.Http;
+using Sidecar.Filters.Http.Router;
+using WireCors = Envoy.Extensions.Filters.Http.Cors.V3;
+using WireFault = Envoy.Extensions.Filters.Http.Fault.V3;
+using WireHcm = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
+using WireRouter = Envoy.Extensions.Filters.Http.Router.V3;
+
+namespace Sidecar.Filters;
+
+/// <summary>
+/// The HTTP filters there are. To add one:
+/// 1. one file in Filters/Http with the filter, its Config and its static Create;
+/// 2. one line in <c>s_filters</c> below (order is irrelevant, the chain's order comes from configuration);
+/// 3. one test file in Sidecar.Tests/Filters/Http.
+/// </summary>
+internal static class HttpFilters
+{
+    private static readonly Dictionary<string, Entry> s_filters = new()
+    {
+        ["envoy.extensions.filters.http.router.v3.Router"] = Terminal("envoy.filters.http.router", WireRouter.Router.Parser, RouterFilter.Create),
+        ["envoy.extensions.filters.http.cors.v3.Cors"] = Filter("envoy.filters.http.cors", WireCors.Cors.Parser, CorsFilter.Create),
+        ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = Filter("envoy.filters.http.fault", WireFault.HTTPFault.Parser, FaultFilter.Create),
+    };
+
+    /// <summary>Per-route configuration, by its own type.</summary>
+    private static readonly Dictionary<string, RouteEntry> s_routeConfigs = new()
+    {
+        ["envoy.extensions.filters.http.cors.v3.CorsPolicy"] = RouteConfig(WireCors.CorsPolicy.Parser, CorsFilter.CreateRouteConfig),
+        ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = RouteConfig(WireFault.HTTPFault.Parser, FaultFilter.CreateRouteConfig),
+    };
+
+    /// <summary>
+    /// Filters that only observe, or whose work another part of this proxy does: accepted, without effect, and said so. Filters that decide about
+    /// access are never here; an unknown one of those refuses the listener.
+    /// </summary>
+    private static readonly Dictionary<string, string> s_withoutEffect = new()
+    {
+        ["mixer"] = "replaced by istio.stats; no effect yet",
+        ["istio_authn"] = "replaced by the mTLS identity; no effect yet",
+        ["istio.metadata_exchange"] = "peer metadata is not exchanged; no effect yet",
+        ["istio.stats"] = "istio metrics are not produced; no effect yet",
+        ["istio.alpn"] = "there is no TLS upstream to negotiate for; no effect yet",
+        ["envoy.filters.http.grpc_stats"] = "gRPC message counts are not produced; no effect yet",
+    };
+
+    /// <summary>What became of one configured filter.</summary>
+    internal readonly record struct Created(HttpFilterFactory? Factory, bool IsTerminal);
+
+    private sealed record Entry(string Name, bool IsTerminal, Func<ByteString, ConfigScope, HttpFilterFactory?> Create);
+
+    private sealed record RouteEntry(Func<ByteString, ConfigScope, object?> Create);
+
+    /// <summary>Name of every filter served, for /server_info and the registry's test.</summary>
+    internal static IEnumerable<string> Names
+    {
+        get
+        {
+            foreach (var entry in s_filters.Values)
+                yield return entry.Name;
+        }
+    }
+
+    /// <summary>Makes the factory of one configured filter; none, with the reason in <paramref name="scope"/>, when it is refused or has no effect.</summary>
+    internal static Created Create(WireHcm.HttpFilter wire, ConfigScope scope)
+    {
+        if (wire.Disabled)
+        {
+            scope.Ignore("disabled", "the filter is disabled and no route may enable it");
+            return default;
+        }
+        if (wire.ConfigTypeCase == WireHcm.HttpFilter.ConfigTypeOneofCase.ConfigDiscovery)
+        {
+            scope.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
+            return default;
+        }
+        string type = TypeName(wire.TypedConfig);
+        var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
+        if (entry is not null)
+            return new Created(entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, scope.At("typed_config")), entry.IsTerminal);
+        if (s_withoutEffect.TryGetValue(wire.Name, out string? reason))
+            scope.Ignore("", $"{wire.Name}: {reason}");
+        else if (wire.IsOptional)
+            scope.Ignore("", $"optional filter '{wire.Name}' is not known here");
+        else
+            scope.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
+        return default;
+    }
+
+    /// <summary>Translates one entry of a typed_per_filter_config; null when it has no effect or is refused.</summary>
+    internal static object? CreateRouteConfig(string filterName, Any config, ConfigScope scope)
+    {
+        string type = TypeName(config);
+        if (s_routeConfigs.TryGetValue(type, out var entry))
+            return entry.Create(config.Value, scope);
+        if (s_withoutEffect.TryGetValue(filterName, out string? reason))
+            scope.Ignore("", $"{filterName}: {reason}");
+        else
+            scope.Reject("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
+        return null;
+    }
+
+    private static string TypeName(Any? config) => config is null ? "" : config.TypeUrl[(config.TypeUrl.LastIndexOf('/') + 1)..];
+
+    private static Entry? FindByName(string name)
+    {
+        foreach (var entry in s_filters.Values)
+        {
+            if (entry.Name == name)
+                return entry;
+        }
+        return null;
+    }
+
+    private static Entry Filter<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, HttpFilterFactory?> create) where T : IMessage<T> =>
+        new(name, IsTerminal: false, (bytes, scope) => TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
+
+    private static Entry Terminal<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, HttpFilterFactory?> create) where T : IMessage<T> =>
+        Filter(name, parser, create) with { IsTerminal = true };
+
+    private static RouteEntry RouteConfig<T>(MessageParser<T> parser, Func<T, ConfigScope, object?> create) where T : IMessage<T> =>
+        new((bytes, scope) => TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
+
+    private static bool TryParse<T>(MessageParser<T> parser, ByteString bytes, ConfigScope scope, out T wire) where T : IMessage<T>
+    {
+        try
+        {
+            wire = parser.ParseFrom(bytes);
+            return true;
+        }
+        catch (InvalidProtocolBufferException e)
+        {
+            // The only way Google.Protobuf reports malformed bytes; this is the border where it becomes a value.
+            scope.Reject("", $"malformed bytes: {e.Message}");
+            wire = default!;
+            return false;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using System;
+using System.Collections.Generic;
+using Sidecar.Net;
+
+namespace Sidecar.Filters;
+
+/// <summary>What a listener filter found out.</summary>
+internal enum ListenerFilterStatus : byte
+{
+    /// <summary>Done; the next one.</summary>
+    Continue,
+
+    /// <summary>More bytes are needed; it is asked again with all that has come by then.</summary>
+    NeedMore,
+
+    /// <summary>The connection is not acceptable.</summary>
+    Close,
+}
+
+/// <summary>
+/// Looks at an accepted connection, and at its first bytes without taking them, before a filter chain is chosen. Keeps no state of its own:
+/// whatever it finds it writes to the <see cref="AcceptedConnection"/>, and with more bytes it looks again from the first.
+/// </summary>
+/// <remarks>Shared immutable; called on workers.</remarks>
+internal abstract class ListenerFilter
+{
+    /// <summary>How many bytes it may ask for; 0: it needs none and is asked once, at accept.</summary>
+    internal virtual int InspectBytesMax => 0;
+
+    /// <summary>Looks at the connection. <paramref name="data"/> is everything received so far, maybe nothing.</summary>
+    internal abstract ListenerFilterStatus Inspect(AcceptedConnection connection, ReadOnlySpan<byte> data);
+}
+
+/// <summary>A connection between accept and its filter chain, and what listener filters know about it.</summary>
+internal abstract class AcceptedConnection
+{
+    internal abstract Connection Connection { get; }
+
+    /// <summary>Where it was going: the original destination once restored, else the address it came in by.</summary>
+    internal Address Destination;
+
+    /// <summary>True once a filter has restored the original destination.</summary>
+    internal bool IsDestinationRestored;
+
+    /// <summary>The peer, after PROXY protocol if there was any; the connection's own peer is <see cref="Connection.RemoteAddress"/>.</summary>
+    internal Address Source;
+
+    /// <summary><c>tls</c>, <c>raw_buffer</c>, or empty while nobody has looked.</summary>
+    internal string TransportProtocol = "";
+
+    /// <summary>Server name of the TLS ClientHello, lower case, or empty.</summary>
+    internal string ServerName = "";
+
+    /// <summary>Application protocols offered or detected, most wanted first.</summary>
+    internal readonly List<string> ApplicationProtocols = [];
+}

@@ -1,0 +1,133 @@
+using System;
+using System.Collections.Generic;
+using Google.Protobuf;
+using Sidecar.Filters.Listener;
+using WireListener = Envoy.Config.Listener.V3;
+using WireOriginalDst = Envoy.Extensions.Filters.Listener.OriginalDst.V3;
+
+namespace Sidecar.Filters;
+
+/// <summary>
+/// The listener filters there are. To add one: one file in Filters/Listener, one line in <c>s_filters</c>, one test file in
+/// Sidecar.Tests/Filters/Listener.
+/// </summary>
+internal static class ListenerFilters
+{
+    private static readonly Dictionary<string, Entry> s_filters = new()
+    {
+        ["envoy.extensions.filters.listener.original_dst.v3.OriginalDst"] = Filter("envoy.filters.listener.original_dst", WireOriginalDst.OriginalDst.Parser, OriginalDstFilter.Create),
+    };
+
+    private sealed record Entry(string Name, Func<ByteString, bool, ConfigScope, ListenerFilter?> Create);
+
+    /// <summary>A configured listener filter, and the destination ports for which it is passed over.</summary>
+    internal sealed record Configured(ListenerFilter Filter, PortPredicate? Disabled);
+
+    /// <summary>Makes one configured listener filter; null, with the reason in <paramref name="scope"/>, when it is refused.</summary>
+    internal static Configured? Create(WireListener.ListenerFilter wire, bool transparent, ConfigScope scope)
+    {
+        if (wire.ConfigTypeCase == WireListener.ListenerFilter.ConfigTypeOneofCase.ConfigDiscovery)
+        {
+            scope.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
+            return null;
+        }
+        string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
+        var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
+        if (entry is null)
+        {
+            scope.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
+            return null;
+        }
+        var filter = entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, transparent, scope.At("typed_config"));
+        var disabled = wire.FilterDisabled is null ? null : PortPredicate.Create(wire.FilterDisabled, scope.At("filter_disabled"));
+        return filter is null ? null : new Configured(filter, disabled);
+    }
+
+    private static Entry? FindByName(string name)
+    {
+        foreach (var entry in s_filters.Values)
+        {
+            if (entry.Name == name)
+                return entry;
+        }
+        return null;
+    }
+
+    private static Entry Filter<T>(string name, MessageParser<T> parser, Func<T, bool, ConfigScope, ListenerFilter?> create) where T : IMessage<T> =>
+        new(name, (bytes, transparent, scope) =>
+        {
+            try
+            {
+                return create(parser.ParseFrom(bytes), transparent, scope);
+            }
+            catch (InvalidProtocolBufferException e)
+            {
+                scope.Reject("", $"malformed bytes: {e.Message}");
+                return null;
+            }
+        });
+}
+
+/// <summary>ListenerFilter.filter_disabled: for which destination ports a filter is passed over.</summary>
+/// <remarks>Shared immutable.</remarks>
+internal abstract class PortPredicate
+{
+    internal abstract bool Matches(int port);
+
+    /// <summary>Translates the wire form.</summary>
+    internal static PortPredicate? Create(WireListener.ListenerFilterChainMatchPredicate wire, ConfigScope scope)
+    {
+        switch (wire.RuleCase)
+        {
+            case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.AnyMatch:
+                return new Range(0, 65536);
+            case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.DestinationPortRange:
+                return new Range(wire.DestinationPortRange.Start, wire.DestinationPortRange.End);
+            case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.NotMatch:
+                return Create(wire.NotMatch, scope.At("not_match")) is { } inner ? new Not(inner) : null;
+            case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.OrMatch:
+                return CreateSet(wire.OrMatch, any: true, scope.At("or_match"));
+            case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.AndMatch:
+                return CreateSet(wire.AndMatch, any: false, scope.At("and_match"));
+            default:
+                scope.Reject("", "needs one of or_match, and_match, not_match, any_match, destination_port_range");
+                return null;
+        }
+    }
+
+    private static PortPredicate? CreateSet(WireListener.ListenerFilterChainMatchPredicate.Types.MatchSet wire, bool any, ConfigScope scope)
+    {
+        var rules = new List<PortPredicate>(wire.Rules.Count);
+        for (int i = 0; i < wire.Rules.Count; i++)
+        {
+            if (Create(wire.Rules[i], scope.At($"rules[{i}]")) is { } rule)
+                rules.Add(rule);
+        }
+        if (wire.Rules.Count < 2)
+            scope.Reject("rules", "needs at least 2 rules");
+        return new Set(rules.ToArray(), any);
+    }
+
+    private sealed class Range(int start, int end) : PortPredicate
+    {
+        internal override bool Matches(int port) => port >= start && port < end;
+    }
+
+    private sealed class Not(PortPredicate inner) : PortPredicate
+    {
+        internal override bool Matches(int port) => !inner.Matches(port);
+    }
+
+    private sealed class Set(PortPredicate[] rules, bool any) : PortPredicate
+    {
+        internal override bool Matches(int port)
+        {
+            foreach (var rule in rules)
+            {
+                if (rule.Matches(port) == any)
+                    return any;
+            }
+            return !any;
+        }
+    }
+}
