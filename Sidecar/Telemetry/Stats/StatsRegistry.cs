@@ -19,6 +19,9 @@ internal sealed class StatsRegistry(int workers)
 
     internal IReadOnlyList<StatsScope> Scopes => _ordered;
 
+    /// <summary>While set, every scope asked for is noted here: the translation of one resource learns what it uses.</summary>
+    internal List<StatsScope>? Recorder { get; set; }
+
     /// <summary>The scope of one owner; <paramref name="prefix"/> ends in a dot.</summary>
     internal StatsScope Scope(StatsSchema schema, string prefix, params StatTag[] tags)
     {
@@ -29,6 +32,7 @@ internal sealed class StatsRegistry(int workers)
             _ordered.Add(scope);
         }
         scope.Generation = _generation;
+        Recorder?.Add(scope);
         return scope;
     }
 

@@ -1,0 +1,301 @@
+using System;
+using System.Collections.Generic;
+using Google.Protobuf;
+using Sidecar.Downstream;
+using Sidecar.Filters;
+using Sidecar.Routing;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream;
+using Sidecar.Wire;
+using WireCluster = Envoy.Config.Cluster.V3;
+using WireEndpoint = Envoy.Config.Endpoint.V3;
+using WireListener = Envoy.Config.Listener.V3;
+using WireRoute = Envoy.Config.Route.V3;
+
+namespace Sidecar.Config;
+
+/// <summary>
+/// Turns sets of resources into snapshots, each from the one before: what did not change (byte for byte) keeps its objects, and a resource that is refused
+/// keeps its old version without holding back its neighbours.
+/// <code>
+///   1 clusters     2 endpoints, by the EDS clusters that name them     3 routes     4 listeners
+/// </code>
+/// in that order, because each refers to those before it.
+/// </summary>
+/// <remarks>Control loop only.</remarks>
+internal sealed class SnapshotBuilder
+{
+    private readonly StatsRegistry _stats;
+    private readonly ClusterSlots _clusterSlots = new();
+    private readonly Dictionary<string, int> _routeSlots = [];
+    private readonly ConfigServices _services;
+    private readonly int _workers;
+    private readonly Func<long> _unixMs;
+
+    private Dictionary<(string TypeUrl, string Name), ResourceState> _states = [];
+    private Dictionary<(string TypeUrl, string Name), ResourceState> _next = [];
+    private readonly List<ResourceState> _order = [];
+    private readonly HashSet<string> _clusterNames = [];
+    private long _number;
+
+    /// <param name="stats">The process's stats.</param>
+    /// <param name="workers">How many workers there are.</param>
+    /// <param name="nodeId">This proxy's node id; may be empty.</param>
+    /// <param name="unixMs">The wall clock.</param>
+    internal SnapshotBuilder(StatsRegistry stats, int workers, string nodeId, Func<long> unixMs)
+    {
+        _stats = stats;
+        _workers = workers;
+        _unixMs = unixMs;
+        _services = new ConfigServices
+        {
+            Stats = stats,
+            Cluster = _clusterSlots.Intern,
+            RouteSlot = RouteSlot,
+            RouteTable = (wire, scope) => TranslateRoutes(wire, scope, isInline: true),
+            ClusterExists = _clusterNames.Contains,
+            StringMatcher = MatcherTranslator.String,
+            HeaderMatcher = MatcherTranslator.Header,
+            NodeId = nodeId,
+        };
+    }
+
+    /// <summary>What came of one set of resources.</summary>
+    /// <param name="Snapshot">The new snapshot.</param>
+    /// <param name="Errors">Everything that was refused, reading included.</param>
+    /// <param name="WithoutEffect">What was accepted and does nothing.</param>
+    /// <param name="Changed">How many resources are new, changed or gone.</param>
+    internal sealed record Result(Snapshot Snapshot, IReadOnlyList<ConfigError> Errors, IReadOnlyList<ConfigError> WithoutEffect, int Changed);
+
+    /// <summary>Builds the next snapshot from everything there is now.</summary>
+    internal Result Build(ResourceSet set)
+    {
+        var errors = new List<ConfigError>();
+        foreach (var problem in set.Problems)
+        {
+            if (problem.IsError)
+                errors.Add(problem);
+        }
+        _next = [];
+        _order.Clear();
+        _stats.BeginGeneration();
+
+        _clusterNames.Clear();
+        foreach (var resource in set.Resources)
+        {
+            if (resource.TypeUrl == ResourceTypes.Cluster)
+                _clusterNames.Add(resource.Name);
+        }
+        var kept = KeptDespiteErrors(set);
+        foreach (var state in kept)
+        {
+            if (state.TypeUrl == ResourceTypes.Cluster)
+                _clusterNames.Add(state.Name);
+        }
+
+        int changed = 0;
+        changed += TranslateAll(set, kept, ResourceTypes.Cluster, TranslateCluster, errors);
+        changed += TranslateAll(set, kept, ResourceTypes.ClusterLoadAssignment, TranslateEndpoints, errors);
+        changed += TranslateAll(set, kept, ResourceTypes.RouteConfiguration, TranslateRouteResource, errors);
+        changed += TranslateAll(set, kept, ResourceTypes.Listener, TranslateListener, errors);
+        changed += TranslateAll(set, kept, ResourceTypes.Secret, KeepSecret, errors);
+        foreach (var key in _states.Keys)
+        {
+            if (!_next.ContainsKey(key))
+                changed++;
+        }
+        _states = _next;
+
+        foreach (var state in _order)
+        {
+            foreach (var scope in state.Scopes)
+                _stats.Keep(scope);
+        }
+        var withoutEffect = new List<ConfigError>();
+        foreach (var state in _order)
+            withoutEffect.AddRange(state.WithoutEffect);
+        return new Result(MakeSnapshot(), errors, withoutEffect, changed);
+    }
+
+    /// <summary>Resources that are in use and could not be read this time: they stay as they are.</summary>
+    private List<ResourceState> KeptDespiteErrors(ResourceSet set)
+    {
+        var kept = new List<ResourceState>();
+        var read = new HashSet<(string, string)>();
+        foreach (var resource in set.Resources)
+            read.Add((resource.TypeUrl, resource.Name));
+        foreach (var problem in set.Problems)
+        {
+            if (!problem.IsError)
+                continue;
+            foreach (var state in _states.Values)
+            {
+                bool same = problem.Resource.Length == 0
+                    ? state.Accepted?.Source == problem.File || (state.Accepted?.Source.StartsWith(problem.File + "/", StringComparison.Ordinal) ?? false)
+                    : problem.Resource == ResourceTypes.Noun(state.TypeUrl) + " " + state.Name;
+                if (!same || read.Contains((state.TypeUrl, state.Name)) || kept.Exists(k => k.TypeUrl == state.TypeUrl && k.Name == state.Name))
+                    continue;
+                kept.Add(state with { RefusedUnixMs = _unixMs(), Errors = [problem] });
+            }
+        }
+        return kept;
+    }
+
+    private int TranslateAll(
+        ResourceSet set, List<ResourceState> kept, string typeUrl, Func<DiscoveredResource, ResourceState?, ConfigScope, object?> translate, List<ConfigError> errors)
+    {
+        int changed = 0;
+        foreach (var resource in set.Resources)
+        {
+            if (resource.TypeUrl != typeUrl)
+                continue;
+            _states.TryGetValue((resource.TypeUrl, resource.Name), out var old);
+            var state = Unchanged(old, resource) ? old! with { Refused = null, Errors = [] } : Translate(resource, old, translate, errors);
+            if (state.Translated != old?.Translated)
+                changed++;
+            Add(state);
+        }
+        foreach (var state in kept)
+        {
+            if (state.TypeUrl == typeUrl)
+                Add(state);
+        }
+        return changed;
+    }
+
+    private void Add(ResourceState state)
+    {
+        if (_next.TryAdd((state.TypeUrl, state.Name), state))
+            _order.Add(state);
+    }
+
+    private static bool Unchanged(ResourceState? old, DiscoveredResource resource) =>
+        old is { Accepted: { } accepted, Translated: not null } && accepted.Bytes.Span.SequenceEqual(resource.Bytes.Span);
+
+    private ResourceState Translate(
+        DiscoveredResource resource, ResourceState? old, Func<DiscoveredResource, ResourceState?, ConfigScope, object?> translate, List<ConfigError> errors)
+    {
+        string noun = ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name;
+        var scope = new ConfigScope(_services, resource.Name);
+        var scopes = new List<StatsScope>();
+        _stats.Recorder = scopes;
+        object? translated;
+        try
+        {
+            translated = translate(resource, old, scope);
+        }
+        catch (InvalidProtocolBufferException e)
+        {
+            scope.Reject("", $"malformed bytes: {e.Message}");
+            translated = null;
+        }
+        finally
+        {
+            _stats.Recorder = null;
+        }
+
+        if (translated is not null && !scope.IsRejected)
+        {
+            return new ResourceState(resource.TypeUrl, resource.Name)
+            {
+                Accepted = resource,
+                AcceptedUnixMs = _unixMs(),
+                Translated = translated,
+                WithoutEffect = WithoutEffect(resource, noun, scope),
+                Scopes = scopes,
+            };
+        }
+        var refused = new List<ConfigError>();
+        foreach (var problem in scope.Rejections)
+            refused.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason));
+        if (refused.Count == 0)
+            refused.Add(new ConfigError(resource.Source, noun, "", "is refused"));
+        errors.AddRange(refused);
+        var state = old ?? new ResourceState(resource.TypeUrl, resource.Name);
+        return state with { Refused = resource, RefusedUnixMs = _unixMs(), Errors = refused };
+    }
+
+    private static List<ConfigError> WithoutEffect(DiscoveredResource resource, string noun, ConfigScope scope)
+    {
+        var list = new List<ConfigError>();
+        foreach (var problem in scope.Ignored)
+            list.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason) { Kind = ConfigErrorKind.Ignored });
+        if (resource.Type is { } type)
+        {
+            var problems = new WireProblems();
+            UnsupportedFields.Walk(resource.Bytes.Span, type, "", problems);
+            foreach (var problem in problems.List)
+                list.Add(ConfigError.From(problem, resource.Source, noun));
+        }
+        return list;
+    }
+
+    // ---- one resource -----------------------------------------------------------------------------------------------
+
+    private object? TranslateCluster(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    {
+        var wire = WireCluster.Cluster.Parser.ParseFrom(resource.Bytes.Span);
+        return ClusterTranslator.Translate(wire, _workers, scope);
+    }
+
+    private object? TranslateEndpoints(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    {
+        var wire = WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(resource.Bytes.Span);
+        return wire;
+    }
+
+    private object? TranslateRouteResource(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
+        TranslateRoutes(WireRoute.RouteConfiguration.Parser.ParseFrom(resource.Bytes.Span), scope, isInline: false);
+
+    private object? TranslateListener(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
+        ListenerTranslator.Translate(WireListener.Listener.Parser.ParseFrom(resource.Bytes.Span), old?.Translated as ListenerConfig, scope);
+
+    private static object KeepSecret(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    {
+        scope.Ignore("", "secrets are not used: TLS transport sockets are not supported yet");
+        return resource;
+    }
+
+    private RouteTable? TranslateRoutes(WireRoute.RouteConfiguration wire, ConfigScope scope, bool isInline) =>
+        RouteTranslator.Translate(wire, isInline, scope);
+
+    private int RouteSlot(string name)
+    {
+        if (!_routeSlots.TryGetValue(name, out int slot))
+            _routeSlots.Add(name, slot = _routeSlots.Count);
+        return slot;
+    }
+
+    // ---- the whole ----------------------------------------------------------------------------------------------------
+
+    private Snapshot MakeSnapshot()
+    {
+        var listeners = new List<ListenerConfig>();
+        var clusters = new List<ClusterConfig>();
+        var tables = new RouteTable?[_routeSlots.Count];
+        foreach (var state in _order)
+        {
+            switch (state.Translated)
+            {
+                case ListenerConfig listener:
+                    listeners.Add(listener);
+                    break;
+                case ClusterConfig cluster:
+                    clusters.Add(cluster);
+                    break;
+                case RouteTable table when _routeSlots.TryGetValue(state.Name, out int slot):
+                    tables[slot] = table;
+                    break;
+            }
+        }
+        return new Snapshot
+        {
+            Number = ++_number,
+            Listeners = listeners,
+            Clusters = clusters,
+            Hosts = ResolveHosts(clusters),
+            RouteTables = tables,
+            Resources = _order.ToArray(),
+        };
+    }
+}
