@@ -1,11 +1,53 @@
+using System;
+using Sidecar.Capture;
+using Sidecar.Server;
+
 namespace Sidecar;
 
 /// <summary>The sub-command switch of the one executable.</summary>
 internal static class Program
 {
+    private const string Usage = """
+        usage: sidecar COMMAND [flags]
+
+          run --snapshot PATH     data plane from a config dump or a folder of resource files, watched
+          run -c BOOTSTRAP        data plane from the static resources of an Envoy bootstrap (JSON)
+              --concurrency N     worker threads (default: the processors there are)
+              --log-level L       trace, debug, info, warning, error, critical, off
+              --admin-address A   admin pages (default 127.0.0.1:15000)
+              --drain-time-s N    how long connections may go on after SIGTERM (default 5)
+              --readiness-port N  port of /healthz/ready with --snapshot (default 15021, 0: none)
+              --metrics-port N    port of /stats/prometheus with --snapshot (default 15090, 0: none)
+          validate PATH           checks a config dump, a folder or a bootstrap; every problem with its path
+          istio-iptables          lays the traffic-capture rules; --help for its flags, --cleanup-only undoes
+          istio-clean-iptables    the same as istio-iptables --cleanup-only
+          version                 prints the version
+
+        """;
+
     private static int Main(string[] args)
     {
-        System.Console.Error.WriteLine("sidecar: no command");
-        return args.Length;
+        string command = args.Length > 0 ? args[0] : "help";
+        string[] rest = args.Length > 1 ? args[1..] : [];
+        switch (command)
+        {
+            case "run":
+                return RunCommand.Run(rest, Console.Out, Console.Error);
+            case "validate":
+                return ValidateCommand.Run(rest, Console.Out, Console.Error);
+            case "istio-iptables":
+                return CaptureMain.Run(rest);
+            case "istio-clean-iptables":
+                return CaptureMain.Run(["--cleanup-only", .. rest]);
+            case "version" or "--version":
+                Console.Out.WriteLine($"sidecar {ProductVersion.Text}");
+                return 0;
+            case "help" or "--help" or "-h":
+                Console.Out.Write(Usage);
+                return 0;
+            default:
+                Console.Error.WriteLine($"sidecar: unknown command '{command}'; see sidecar help");
+                return 2;
+        }
     }
 }

@@ -5,10 +5,11 @@ using Sidecar.Downstream;
 using Sidecar.Filters;
 using Sidecar.Net;
 using Sidecar.Telemetry.Stats;
-using Wire = Envoy.Config.Listener.V3;
 using WireCore = Envoy.Config.Core.V3;
 
 namespace Sidecar.Config;
+
+using Wire = global::Envoy.Config.Listener.V3;
 
 /// <summary>envoy.config.listener.v3.Listener → <see cref="ListenerConfig"/>.</summary>
 internal static class ListenerTranslator

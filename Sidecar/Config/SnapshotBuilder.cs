@@ -117,6 +117,30 @@ internal sealed class SnapshotBuilder
         return new Result(MakeSnapshot(), errors, withoutEffect, changed);
     }
 
+    /// <summary>
+    /// Notes that a listener of the last build could not be bound: its version in <paramref name="running"/> stays, or none. Call
+    /// <see cref="Rebuild"/> after the last one.
+    /// </summary>
+    internal ConfigError RefuseListener(ListenerConfig listener, string reason, Snapshot? running)
+    {
+        var key = (ResourceTypes.Listener, listener.Name);
+        var state = _states[key];
+        var error = new ConfigError(state.Accepted?.Source ?? "", ResourceTypes.Noun(ResourceTypes.Listener) + " " + listener.Name, "address", reason);
+        ResourceState? old = null;
+        foreach (var candidate in running?.Resources ?? [])
+        {
+            if (candidate.TypeUrl == ResourceTypes.Listener && candidate.Name == listener.Name)
+                old = candidate;
+        }
+        var refused = (old ?? new ResourceState(key.Listener, listener.Name)) with { Refused = state.Accepted, RefusedUnixMs = _unixMs(), Errors = [error] };
+        _states[key] = refused;
+        _order[_order.IndexOf(state)] = refused;
+        return error;
+    }
+
+    /// <summary>The snapshot of the last build after refusals.</summary>
+    internal Snapshot Rebuild() => MakeSnapshot();
+
     /// <summary>Resources that are in use and could not be read this time: they stay as they are.</summary>
     private List<ResourceState> KeptDespiteErrors(ResourceSet set)
     {

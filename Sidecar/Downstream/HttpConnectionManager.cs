@@ -10,10 +10,11 @@ using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
-using Wire = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
 using WireCore = Envoy.Config.Core.V3;
 
 namespace Sidecar.Downstream;
+
+using Wire = global::Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
 
 /// <summary>
 /// The network filter that turns the bytes of a chain's connections into streams: pools its <see cref="HttpConnection"/>s and

@@ -23,7 +23,7 @@ internal static class LocalReply
         if (failure == Failure.UpstreamOverflow)
             head.Set(HeaderId.XEnvoyOverloaded, "true"u8);
 
-        if (IsGrpc(request))
+        if (GrpcRequest.Is(request))
         {
             head.Status = 200;
             head.Set(HeaderId.ContentType, "application/grpc"u8);
@@ -45,13 +45,6 @@ internal static class LocalReply
         head.SetDecimal(HeaderId.ContentLength, body.Length);
         head.Framing = new BodyFraming(BodyKind.Length, body.Length);
         return request.Method == Method.Head ? default : body;
-    }
-
-    /// <summary>content-type application/grpc, alone or with a suffix such as <c>+proto</c>.</summary>
-    internal static bool IsGrpc(RequestHead request)
-    {
-        var type = request.Get(HeaderId.ContentType);
-        return type.StartsWith("application/grpc"u8) && (type.Length == 16 || type[16] is (byte)'+' or (byte)';');
     }
 
     // grpc-message is percent-encoded outside printable ASCII (gRPC over HTTP/2, "Status-Message").

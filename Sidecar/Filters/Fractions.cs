@@ -1,7 +1,8 @@
 using System;
-using Wire = Envoy.Type.V3;
 
 namespace Sidecar.Filters;
+
+using Wire = global::Envoy.Type.V3;
 
 /// <summary>envoy.type.v3.FractionalPercent as a share of a million.</summary>
 internal static class Fractions

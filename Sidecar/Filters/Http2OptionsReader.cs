@@ -1,7 +1,8 @@
 using Sidecar.Http.H2;
-using Wire = Envoy.Config.Core.V3;
 
 namespace Sidecar.Filters;
+
+using Wire = global::Envoy.Config.Core.V3;
 
 /// <summary>envoy.config.core.v3.Http2ProtocolOptions as codec options; used for both ends of a stream.</summary>
 internal static class Http2OptionsReader

@@ -64,4 +64,6 @@ internal static unsafe partial class Libc
     [LibraryImport(C)] internal static partial uint geteuid();
     [LibraryImport(C)] internal static partial int chmod(byte* path, uint mode);
     [LibraryImport(C)] internal static partial int unlink(byte* path);
+    [LibraryImport(C)] internal static partial int inotify_init1(int flags);
+    [LibraryImport(C)] internal static partial int inotify_add_watch(int fd, byte* path, uint mask);
 }

@@ -5,12 +5,13 @@ using Sidecar.Http;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
-using Wire = Envoy.Extensions.Filters.Http.Cors.V3;
 using WireCore = Envoy.Config.Core.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
 using WireType = Envoy.Type.V3;
 
 namespace Sidecar.Filters.Http;
+
+using Wire = global::Envoy.Extensions.Filters.Http.Cors.V3;
 
 /// <summary>
 /// Answers CORS preflights and marks responses for allowed origins (Fetch standard, "CORS protocol"), by the route's or virtual host's policy; without a

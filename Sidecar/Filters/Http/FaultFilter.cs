@@ -7,10 +7,11 @@ using Sidecar.Memory;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
-using Wire = Envoy.Extensions.Filters.Http.Fault.V3;
 using WireFault = Envoy.Extensions.Filters.Common.Fault.V3;
 
 namespace Sidecar.Filters.Http;
+
+using Wire = global::Envoy.Extensions.Filters.Http.Fault.V3;
 
 /// <summary>
 /// Delays, aborts or slows a share of requests; the route's config wins over the listener's. Envoy: envoy.filters.http.fault.

@@ -1,8 +1,9 @@
 using System;
 using Sidecar.Net;
-using Wire = Envoy.Extensions.Filters.Listener.OriginalDst.V3;
 
 namespace Sidecar.Filters.Listener;
+
+using Wire = global::Envoy.Extensions.Filters.Listener.OriginalDst.V3;
 
 /// <summary>
 /// Restores the destination that traffic capture replaced: chains are then matched by it, and ORIGINAL_DST clusters connect to it.

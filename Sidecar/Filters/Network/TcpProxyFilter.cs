@@ -10,10 +10,11 @@ using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
 using Sidecar.Upstream.LoadBalancing;
 using Sidecar.Upstream.Pools;
-using Wire = Envoy.Extensions.Filters.Network.TcpProxy.V3;
 using WireType = Envoy.Type.V3;
 
 namespace Sidecar.Filters.Network;
+
+using Wire = global::Envoy.Extensions.Filters.Network.TcpProxy.V3;
 
 /// <summary>
 /// Carries each connection to a host of a cluster and back, byte for byte. Envoy: envoy.filters.network.tcp_proxy.

@@ -10,9 +10,10 @@ using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
 using Sidecar.Upstream.LoadBalancing;
 using Sidecar.Upstream.Pools;
-using Wire = Envoy.Extensions.Filters.Http.Router.V3;
 
 namespace Sidecar.Filters.Http.Router;
+
+using Wire = global::Envoy.Extensions.Filters.Http.Router.V3;
 
 /// <summary>
 /// The terminal HTTP filter: takes a request to a host of its route's cluster and brings the response back.
@@ -102,8 +103,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         Stream.Info.ClusterName = cluster.Config.Name;
 
         // :: Step 3, what goes out
-        _timeouts = Timeouts.Read(head, _action, _config.SuppressEnvoyHeaders);
-        _retry.Begin(head, _action, cluster, Stream.VirtualHost);
+        _timeouts = Timeouts.Read(head, _action, cluster.Config.Http.MaxStreamDurationMs);
+        _retry.Begin(head, _action, cluster, hasBody: !endStream);
         RequestRewrite.Apply(head, route, weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
         _keepsForRetry = _retry.IsEnabled && !endStream;
         if (_timeouts.MaxStreamMs > 0)
@@ -265,10 +266,10 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             ResumeRequest();
     }
 
-    internal void OnInformational(ResponseHead head) => Stream.SendInformational(head);
+    internal void OnUpstreamInformational(ResponseHead head) => Stream.SendInformational(head);
 
     /// <summary>The response's head has come from upstream.</summary>
-    internal void OnResponseHead(ResponseHead head, bool endStream)
+    internal void OnUpstreamHead(ResponseHead head, bool endStream)
     {
         var info = Stream.Info;
         if (info.FirstUpstreamByteMs == 0)
@@ -293,7 +294,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             OnResponseEnd();
     }
 
-    internal void OnResponseBody(ReadOnlySpan<byte> data, bool endStream)
+    internal void OnUpstreamBody(ReadOnlySpan<byte> data, bool endStream)
     {
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
@@ -302,7 +303,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             OnResponseEnd();
     }
 
-    internal void OnResponseTrailers(HeaderMap trailers)
+    internal void OnUpstreamTrailers(HeaderMap trailers)
     {
         Stream.SendResponseTrailers(trailers);
         OnResponseEnd();

@@ -143,20 +143,20 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
         _host!.Cluster.CountResponse(_host, head.Status);
         if (endStream)
             ReceivedEnd();
-        _router.OnResponseHead(head, endStream);
+        _router.OnUpstreamHead(head, endStream);
     }
 
     private void OnBody(ReadOnlySpan<byte> data, bool endStream)
     {
         if (endStream)
             ReceivedEnd();
-        _router.OnResponseBody(data, endStream);
+        _router.OnUpstreamBody(data, endStream);
     }
 
     private void OnTrailers(HeaderMap trailers)
     {
         ReceivedEnd();
-        _router.OnResponseTrailers(trailers);
+        _router.OnUpstreamTrailers(trailers);
     }
 
     private void OnReset(Failure reason)
@@ -182,7 +182,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
     /// <summary>The try as the codec sees it.</summary>
     private sealed class Receiver(UpstreamRequest owner) : ResponseSink
     {
-        internal override void OnInformational(ResponseHead head) => owner._router.OnInformational(head);
+        internal override void OnInformational(ResponseHead head) => owner._router.OnUpstreamInformational(head);
         internal override void OnHead(ResponseHead head, bool endStream) => owner.OnHead(head, endStream);
         internal override void OnBody(ReadOnlySpan<byte> data, bool endStream) => owner.OnBody(data, endStream);
         internal override void OnTrailers(HeaderMap trailers) => owner.OnTrailers(trailers);

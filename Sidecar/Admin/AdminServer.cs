@@ -1,0 +1,251 @@
+using System;
+using System.Collections.Generic;
+using System.Text;
+using Sidecar.Http;
+using Sidecar.Http.H1;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Server;
+using Sidecar.Telemetry;
+
+namespace Sidecar.Admin;
+
+/// <summary>
+/// The admin pages: an HTTP/1.1 server on the control loop, on the codec of the data plane. Listens on loopback unless told otherwise.
+/// </summary>
+/// <remarks>Control loop only.</remarks>
+internal sealed class AdminServer : IAcceptHandler
+{
+    /// <summary>More connections at once than any operator has; a flood here must not take descriptors from traffic.</summary>
+    private const int ConnectionsMax = 256;
+
+    private readonly EventLoop _loop;
+    private readonly ConnectionLimit _limit = new(ConnectionsMax);
+    private ListenSocket? _socket;
+
+    internal AdminServer(ProxyServer server, Address address)
+    {
+        Server = server;
+        _loop = server.Loop;
+        Address = address;
+    }
+
+    internal ProxyServer Server { get; }
+
+    /// <summary>Where it listens; with the port the kernel chose once <see cref="Start"/> has bound port 0.</summary>
+    internal Address Address { get; private set; }
+
+    /// <summary>Binds and listens.</summary>
+    /// <returns>Null, or why not, in one line.</returns>
+    internal string? Start()
+    {
+        var options = new ListenOptions { Address = Address, ReusePort = false };
+        var bound = ListenSocket.Bind(options, out string step);
+        if (!bound.Ok)
+        {
+            return bound.Error == Errno.EADDRINUSE
+                ? $"admin: cannot bind '{Address}': the address is already in use; stop the other process or choose another with --admin-address"
+                : $"admin: cannot bind '{Address}': {step}: {bound.Error.Describe()}; choose another with --admin-address";
+        }
+        _socket = new ListenSocket(_loop, bound.Fd, options, this, _limit);
+        Address = _socket.Address;
+        return null;
+    }
+
+    public void OnAccepted(ListenSocket socket, int fd, in Address peer)
+    {
+        var connection = new AdminConnection(this, _loop);
+        if (!connection.Open(fd, peer, _limit))
+            _limit.Give();
+    }
+
+    public void OnAcceptOverflow(ListenSocket socket) => Log.Warning("admin", $"more than {ConnectionsMax} connections, closing the newest");
+
+    public void OnAcceptFailed(ListenSocket socket, Errno error) => Log.Warning("admin", $"accept failed: {error.Describe()}");
+}
+
+/// <summary>One request to the admin pages.</summary>
+/// <param name="Method">GET, or POST for what changes something.</param>
+/// <param name="Path">Without the query.</param>
+/// <param name="Query">Decoded parameters; one without '=' has an empty value.</param>
+internal sealed record AdminRequest(string Method, string Path, IReadOnlyDictionary<string, string> Query)
+{
+    internal string? Param(string name) => Query.GetValueOrDefault(name);
+    internal bool Has(string name) => Query.ContainsKey(name);
+}
+
+/// <summary>What a page answers; given to the callback of <see cref="AdminEndpoints"/>, at once or later, on the control loop.</summary>
+internal sealed record AdminResponse(int Status, string ContentType, byte[] Body)
+{
+    internal static AdminResponse Text(string text, int status = 200) => new(status, "text/plain; charset=UTF-8", Encoding.UTF8.GetBytes(text));
+
+    internal static AdminResponse Json(byte[] json) => new(200, "application/json", json);
+}
+
+/// <summary>One connection to the admin pages: requests one after the other.</summary>
+internal sealed class AdminConnection : ConnectionHandler
+{
+    private readonly AdminServer _admin;
+    private readonly EventLoop _loop;
+    private readonly Events _events;
+    private readonly Request _request;
+    private Connection? _connection;
+    private Http1ServerCodec? _codec;
+    private bool _paused;
+
+    internal AdminConnection(AdminServer admin, EventLoop loop)
+    {
+        _admin = admin;
+        _loop = loop;
+        _events = new Events(this);
+        _request = new Request(this);
+    }
+
+    internal bool Open(int fd, in Address peer, ConnectionLimit limit)
+    {
+        _connection = Connection.Open(_loop, fd, peer, RawTransport.Instance, this);
+        if (_connection is null)
+            return false;
+        _connection.Limit = limit;
+        _codec = new Http1ServerCodec(_connection.Output, _events, Http1Options.ServerDefaults with { AcceptHttp10 = true });
+        return true;
+    }
+
+    internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
+    {
+        var codec = _codec!;
+        if (!codec.WantsInput)
+        {
+            Pause();
+            return 0;
+        }
+        var result = codec.Feed(data);
+        connection.ScheduleFlush();
+        if (result.Error != Failure.None || codec.IsFinished)
+        {
+            connection.CloseAfterFlush(1000);
+            return data.Length;
+        }
+        if (result.Consumed < data.Length && !codec.WantsInput)
+            Pause();
+        return result.Consumed;
+    }
+
+    internal override void OnEndOfStream(Connection connection)
+    {
+        _codec!.OnEndOfInput();
+        connection.CloseAfterFlush(1000);
+    }
+
+    internal override void OnClosed(Connection connection, Failure reason)
+    {
+        _connection = null;
+        _codec!.OnConnectionLost(Failure.DownstreamDisconnect);
+    }
+
+    private void Pause()
+    {
+        if (_paused)
+            return;
+        _paused = true;
+        _connection!.PauseReading();
+    }
+
+    private void Dispatch(ServerStream stream, RequestHead head)
+    {
+        var request = Parse(head);
+        bool isHead = head.Method == Method.Head;
+        long id = stream.Id;
+        AdminEndpoints.Answer(_admin.Server, request, response =>
+        {
+            if (_connection is not null && _request.Stream == stream && stream.Id == id)
+                Send(stream, response, isHead);
+        });
+    }
+
+    private void Send(ServerStream stream, AdminResponse response, bool isHead)
+    {
+        var head = new ResponseHead { Status = response.Status, Framing = new BodyFraming(BodyKind.Length, response.Body.Length) };
+        head.Add(HeaderId.ContentType, Encoding.ASCII.GetBytes(response.ContentType));
+        head.Add(HeaderId.CacheControl, "no-cache, max-age=0"u8);
+        head.Add("x-content-type-options"u8, "nosniff"u8);
+        head.Add(HeaderId.Server, "envoy"u8);
+        head.SetDecimal(HeaderId.ContentLength, response.Body.Length);
+        bool empty = isHead || response.Body.Length == 0;
+        stream.SendHead(head, empty);
+        if (!empty)
+            stream.SendBody(response.Body, true);
+        AfterSend();
+    }
+
+    private void AfterSend()
+    {
+        if (_connection is not { } connection)
+            return;
+        connection.ScheduleFlush();
+        if (_codec!.IsFinished)
+            connection.CloseAfterFlush(1000);
+    }
+
+    private static AdminRequest Parse(RequestHead head)
+    {
+        string target = Ascii.String(head.Path);
+        int question = target.IndexOf('?');
+        var query = new Dictionary<string, string>();
+        if (question >= 0)
+        {
+            foreach (string pair in target[(question + 1)..].Split('&', StringSplitOptions.RemoveEmptyEntries))
+            {
+                int equals = pair.IndexOf('=');
+                string name = equals < 0 ? pair : pair[..equals];
+                query[Uri.UnescapeDataString(name)] = equals < 0 ? "" : Uri.UnescapeDataString(pair[(equals + 1)..].Replace('+', ' '));
+            }
+        }
+        return new AdminRequest(Ascii.String(head.MethodBytes), question < 0 ? target : target[..question], query);
+    }
+
+    private sealed class Request(AdminConnection owner) : RequestSink
+    {
+        internal ServerStream? Stream;
+
+        internal override void OnHead(RequestHead head, bool endStream)
+        {
+            if (endStream)
+                owner.Dispatch(Stream!, head);
+        }
+
+        internal override void OnBody(ReadOnlySpan<byte> data, bool endStream)
+        {
+            if (endStream)
+                owner.Dispatch(Stream!, Stream!.Request);
+        }
+
+        internal override void OnTrailers(HeaderMap trailers) => owner.Dispatch(Stream!, Stream!.Request);
+        internal override void OnReset(Failure reason) => Stream = null;
+        internal override void OnSendBlocked() { }
+        internal override void OnSendReady() { }
+    }
+
+    private sealed class Events(AdminConnection owner) : ServerCodecEvents
+    {
+        internal override void OnOutput() => owner._connection?.ScheduleFlush();
+
+        internal override void OnWantsInput()
+        {
+            if (!owner._paused)
+                return;
+            owner._paused = false;
+            owner._connection?.ResumeReading();
+        }
+
+        internal override void OnNewStream(ServerStream stream)
+        {
+            owner._request.Stream = stream;
+            stream.Sink = owner._request;
+        }
+
+        internal override void OnStreamClosed(CodecStream stream) => owner._request.Stream = null;
+    }
+}

@@ -1,0 +1,98 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using Sidecar.Admin;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Net;
+using Sidecar.Server;
+using Sidecar.Telemetry;
+
+namespace Sidecar;
+
+/// <summary><c>sidecar run</c>: the data plane with its admin pages, until a signal ends it.</summary>
+internal static class RunCommand
+{
+    private static readonly Dictionary<string, string> s_flags = new()
+    {
+        ["--snapshot"] = "snapshot",
+        ["-c"] = "config-path",
+        ["--config-path"] = "config-path",
+        ["--concurrency"] = "concurrency",
+        ["-l"] = "log-level",
+        ["--log-level"] = "log-level",
+        ["--admin-address"] = "admin-address",
+        ["--drain-time-s"] = "drain-time-s",
+        ["--readiness-port"] = "readiness-port",
+        ["--metrics-port"] = "metrics-port",
+    };
+
+    /// <summary>Runs until the end of the process.</summary>
+    /// <returns>0; 1 when the configuration is refused or something cannot be bound; 2 for bad arguments.</returns>
+    internal static int Run(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
+    {
+        var line = CommandLine.Parse(args, s_flags);
+        var options = ReadOptions(line, out string? problem);
+        if (options is null)
+        {
+            errors.WriteLine($"sidecar run: {problem}");
+            return 2;
+        }
+
+        var server = new ProxyServer(options, SystemClock.Instance);
+        foreach (var error in server.Start())
+        {
+            problem = "";
+            errors.WriteLine($"sidecar run: {error}");
+        }
+        if (problem is not null)
+            return 1;
+        var address = options.AdminAddress ?? BuiltInListeners.DefaultAdmin;
+        var admin = new AdminServer(server, address);
+        if (admin.Start() is { } refused)
+        {
+            errors.WriteLine($"sidecar run: {refused}");
+            return 1;
+        }
+        server.Started = () => Log.Info("main", $"all workers are serving; admin on {admin.Address}");
+        return server.Run();
+    }
+
+    private static ServerOptions? ReadOptions(CommandLine line, out string? problem)
+    {
+        string? snapshot = line.Value("snapshot");
+        string? bootstrap = line.Value("config-path");
+        Address? admin = null;
+        problem = line.Problem;
+        if (line.Positional.Count > 0)
+            problem ??= $"unexpected argument '{line.Positional[0]}'; see sidecar help";
+        if (snapshot is null == bootstrap is null)
+            problem ??= "give either --snapshot PATH or -c BOOTSTRAP";
+        if (line.Value("log-level") is { } level)
+        {
+            if (Log.TryParseLevel(level, out var parsed))
+                Log.Level = parsed;
+            else
+                problem ??= $"--log-level must be trace, debug, info, warning, error, critical or off, is '{level}'";
+        }
+        if (line.Value("admin-address") is { } text)
+        {
+            if (Address.TryParse(text, out var parsed))
+                admin = parsed;
+            else
+                problem ??= $"--admin-address must be IP:PORT, is '{text}'";
+        }
+        var options = new ServerOptions
+        {
+            SnapshotPath = snapshot,
+            BootstrapPath = bootstrap,
+            Concurrency = (int)line.Number("concurrency", Cpu.Available, 0, 256) is 0 ? Cpu.Available : (int)line.Number("concurrency", Cpu.Available, 0, 256),
+            AdminAddress = admin,
+            DrainTimeMs = line.Number("drain-time-s", 5, 0, 86_400) * 1000,
+            ReadinessPort = (ushort)line.Number("readiness-port", 15021, 0, 65535),
+            PrometheusPort = (ushort)line.Number("metrics-port", 15090, 0, 65535),
+        };
+        problem ??= line.Problem;
+        return problem is null ? options : null;
+    }
+}

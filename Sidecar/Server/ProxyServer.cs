@@ -1,0 +1,303 @@
+using System;
+using System.Collections.Generic;
+using System.Text;
+using Sidecar.Config;
+using Sidecar.Downstream;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream;
+using Sidecar.Wire;
+using Sidecar.Xds;
+
+namespace Sidecar.Server;
+
+/// <summary>Where the process is in its life; names are Envoy's (/server_info).</summary>
+internal enum ServerState : byte { Initializing, PreInitializing, Live, Draining }
+
+/// <summary>
+/// The data plane put together: the control loop with the configuration, and the workers. Its life:
+/// <code>
+///   Start      read the snapshot, bind, start workers, apply          any error ends the process with its reason
+///   Live       a changed snapshot is applied to the running workers   a bad resource keeps its old version
+///   Drain      SIGTERM: every response ends its connection            out when the last connection is, or when the time is up
+/// </code>
+/// </summary>
+/// <remarks>Control loop only, which is the thread that calls <see cref="Run"/>.</remarks>
+internal sealed class ProxyServer : ITimerOwner
+{
+    private const int DrainCheckMs = 50;
+
+    private readonly ServerOptions _options;
+    private readonly Worker[] _workers;
+    private readonly SnapshotBuilder _builder;
+    private readonly ListenerSockets _sockets;
+    private readonly LoopTimer _drainCheck;
+    private readonly ClusterDiscovery _discovery;
+    private readonly List<IDisposable> _signals = [];
+    private FileSource? _files;
+    private int _applying;
+    private long _drainEndMs;
+    private int _exitCode;
+
+    internal ProxyServer(ServerOptions options, LoopClock clock)
+    {
+        _options = options;
+        Loop = new EventLoop("main", clock);
+        StartUnixMs = Loop.UnixMs;
+        StartMs = Loop.NowMs;
+        Stats = new StatsRegistry(options.Concurrency);
+        ConnectionLimit = ConnectionLimit.FromOpenFiles(Process.RaiseOpenFiles());
+        _builder = new SnapshotBuilder(Stats, options.Concurrency, nodeId: "", () => Loop.UnixMs);
+        _sockets = new ListenerSockets(options.Concurrency);
+        _drainCheck = new LoopTimer(this);
+        _workers = new Worker[options.Concurrency];
+        for (int i = 0; i < _workers.Length; i++)
+            _workers[i] = new Worker(i, ConnectionLimit, clock, Entropy.Next());
+        _discovery = new ClusterDiscovery(Loop, hosts => ForEachWorker(w => w.Clusters.ApplyHosts(hosts.Slot, hosts.Hosts)));
+    }
+
+    internal EventLoop Loop { get; }
+    internal ServerOptions Options => _options;
+    internal StatsRegistry Stats { get; }
+    internal ConnectionLimit ConnectionLimit { get; }
+    internal IReadOnlyList<Worker> Workers => _workers;
+    internal long StartUnixMs { get; }
+    internal long StartMs { get; }
+    internal ServerState State { get; private set; } = ServerState.PreInitializing;
+
+    /// <summary>False after /healthcheck/fail: /ready then says so.</summary>
+    internal bool IsHealthy { get; set; } = true;
+
+    /// <summary>True while connections are told to end (SIGTERM, or /drain_listeners?graceful).</summary>
+    internal bool IsDraining { get; private set; }
+
+    /// <summary>The snapshot in use; null before the first.</summary>
+    internal Snapshot? Snapshot { get; private set; }
+
+    /// <summary>The bootstrap this process was started with, when there was one.</summary>
+    internal DiscoveredResource? Bootstrap { get; private set; }
+
+    /// <summary>What was refused when the configuration was last applied.</summary>
+    internal IReadOnlyList<ConfigError> LastErrors { get; private set; } = [];
+    internal long ConfigReloads { get; private set; }
+    internal long ConfigRejections { get; private set; }
+
+    /// <summary>Called on the control loop when the first snapshot is in use on all workers.</summary>
+    internal Action? Started { get; set; }
+
+    // ---- life -------------------------------------------------------------------------------------------------------
+
+    /// <summary>Reads and applies the first configuration.</summary>
+    /// <returns>Every error; empty when the server may <see cref="Run"/>.</returns>
+    internal IReadOnlyList<ConfigError> Start()
+    {
+        State = ServerState.Initializing;
+        Signals.IgnoreBrokenPipe();
+        var set = Read();
+        var result = _builder.Build(set);
+        if (result.Errors.Count > 0)
+            return result.Errors;
+        var failures = Apply(result);
+        if (failures.Count > 0)
+            return failures;
+        foreach (var worker in _workers)
+            worker.Start();
+        Listen(Signal.Terminate, OnTerminate);
+        Listen(Signal.Interrupt, OnTerminate);
+        Listen(Signal.HangUp, () => Reload("SIGHUP"));
+        if (_options.SnapshotPath is { } path)
+        {
+            _files = new FileSource(Loop, path, () => Reload("the snapshot changed"));
+            if (!_files.Start())
+                Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
+        }
+        return [];
+    }
+
+    /// <summary>Runs the control loop until the end of the process.</summary>
+    /// <returns>The exit code.</returns>
+    internal int Run()
+    {
+        Loop.Run();
+        foreach (var worker in _workers)
+            worker.Stop();
+        return _exitCode;
+    }
+
+    /// <summary>Ends the process now.</summary>
+    internal void Quit(int exitCode = 0)
+    {
+        _exitCode = exitCode;
+        foreach (var worker in _workers)
+            worker.Loop.Post(() => worker.Listeners.CloseAll(Failure.AdminStop));
+        Loop.RequestStop();
+    }
+
+    /// <summary>Reads the configuration again and applies what changed.</summary>
+    internal void Reload(string why)
+    {
+        if (State == ServerState.Draining)
+            return;
+        long startNs = Loop.NowNs;
+        var result = _builder.Build(Read());
+        var errors = new List<ConfigError>(result.Errors);
+        if (result.Changed > 0)
+            errors.AddRange(Apply(result));
+        LastErrors = errors;
+        ConfigReloads++;
+        foreach (var error in errors)
+        {
+            ConfigRejections++;
+            Log.Error("config", $"{error}; the version in use stays");
+        }
+        if (result.Changed > 0 || errors.Count > 0)
+            Log.Info("config", $"{why}: {result.Changed} resources changed, {errors.Count} errors, in {(Loop.NowNs - startNs) / 1000} us");
+    }
+
+    /// <summary>Tells every connection to end after what it is doing; accepting goes on unless <paramref name="stopAccepting"/>.</summary>
+    internal void StartDrain(bool stopAccepting, Predicate<ListenerConfig>? only = null)
+    {
+        if (only is null)
+            IsDraining = true;
+        ForEachWorker(worker =>
+        {
+            worker.Scope.IsDraining |= only is null;
+            worker.Listeners.StartDrain(stopAccepting, only);
+        });
+    }
+
+    public void OnTimer(LoopTimer timer)
+    {
+        if (Loop.NowMs >= _drainEndMs)
+        {
+            Log.Info("main", "drain time is over, closing the remaining connections");
+            Quit();
+            return;
+        }
+        CountConnections(active =>
+        {
+            if (active == 0)
+                Quit();
+            else
+                Loop.Schedule(_drainCheck, DrainCheckMs);
+        });
+    }
+
+    /// <summary>Adds up the open downstream connections of all workers; the answer comes on the control loop.</summary>
+    internal void CountConnections(Action<int> answer) =>
+        AskWorkers(worker => worker.Listeners.ActiveConnections, counts =>
+        {
+            int sum = 0;
+            foreach (int count in counts)
+                sum += count;
+            answer(sum);
+        });
+
+    /// <summary>Asks something of every worker, each on its own thread; the answers come together on the control loop.</summary>
+    internal void AskWorkers<T>(Func<Worker, T> question, Action<T[]> answers)
+    {
+        var gathered = new T[_workers.Length];
+        int missing = _workers.Length;
+        foreach (var worker in _workers)
+        {
+            worker.Loop.Post(() =>
+            {
+                var answer = question(worker);
+                Loop.Post(() =>
+                {
+                    gathered[worker.Index] = answer;
+                    if (--missing == 0)
+                        answers(gathered);
+                });
+            });
+        }
+    }
+
+    /// <summary>Does something on every worker, each on its own thread, between two turns of traffic.</summary>
+    internal void ForEachWorker(Action<Worker> action)
+    {
+        foreach (var worker in _workers)
+            worker.Loop.Post(() => action(worker));
+    }
+
+    // ---- configuration --------------------------------------------------------------------------------------------------
+
+    private ResourceSet Read()
+    {
+        ResourceSet set;
+        if (_options.BootstrapPath is { } bootstrap)
+        {
+            set = ResourceReader.ReadBootstrap(bootstrap);
+            Bootstrap ??= set.Bootstrap;
+        }
+        else
+        {
+            set = ResourceReader.Read(_options.SnapshotPath!);
+            Bootstrap ??= set.Bootstrap;
+            BuiltInListeners.AddTo(set, _options);
+        }
+        return set;
+    }
+
+    /// <summary>Binds and hands a snapshot to the workers. Listeners that cannot be bound are refused, their old version stays.</summary>
+    private List<ConfigError> Apply(SnapshotBuilder.Result result)
+    {
+        var snapshot = result.Snapshot;
+        var prepared = _sockets.Prepare(snapshot.Listeners);
+        var errors = new List<ConfigError>();
+        foreach (var failure in prepared.Failures)
+        {
+            var error = _builder.RefuseListener(failure.Listener, failure.Reason, Snapshot);
+            errors.Add(error);
+        }
+        if (errors.Count > 0)
+        {
+            snapshot = _builder.Rebuild();
+            if (State == ServerState.Initializing)
+                return errors;
+        }
+        Snapshot = snapshot;
+        Stats.Sweep();
+        _discovery.Apply(snapshot.Clusters);
+        _applying += _workers.Length;
+        foreach (var worker in _workers)
+        {
+            var sockets = prepared.ByWorker[worker.Index];
+            worker.Loop.Post(() =>
+            {
+                worker.Apply(snapshot, sockets, _options.DrainTimeMs);
+                Loop.Post(OnApplied);
+            });
+        }
+        return errors;
+    }
+
+    private void OnApplied()
+    {
+        if (--_applying > 0 || State != ServerState.Initializing)
+            return;
+        State = ServerState.Live;
+        Started?.Invoke();
+    }
+
+    private void Listen(Signal signal, Action action) => _signals.Add(Signals.On(signal, _ => Loop.Post(action)));
+
+    private void OnTerminate()
+    {
+        if (State == ServerState.Draining)
+        {
+            Log.Warning("main", "second signal, exiting at once");
+            Quit();
+            return;
+        }
+        Log.Info("main", $"caught SIGTERM, draining for up to {_options.DrainTimeMs} ms");
+        State = ServerState.Draining;
+        _files?.Stop();
+        _drainEndMs = Loop.NowMs + _options.DrainTimeMs;
+        StartDrain(stopAccepting: false);
+        Loop.Schedule(_drainCheck, DrainCheckMs);
+    }
+}

@@ -1,0 +1,26 @@
+using Sidecar.Net;
+
+namespace Sidecar.Server;
+
+/// <summary>How the server was started.</summary>
+internal sealed record ServerOptions
+{
+    /// <summary>A snapshot: config dump or folder; watched. Null with <see cref="BootstrapPath"/>.</summary>
+    internal string? SnapshotPath { get; init; }
+
+    /// <summary>An Envoy bootstrap; read once.</summary>
+    internal string? BootstrapPath { get; init; }
+
+    /// <summary>Workers.</summary>
+    internal int Concurrency { get; init; } = 1;
+
+    /// <summary>Where the admin pages are; null: as the bootstrap says, else 127.0.0.1:15000.</summary>
+    internal Address? AdminAddress { get; init; }
+
+    /// <summary>How long connections may go on after SIGTERM, or after their chain is gone.</summary>
+    internal long DrainTimeMs { get; init; } = 5_000;
+
+    /// <summary>Ports of the built-in readiness and metrics listeners; 0: none.</summary>
+    internal ushort ReadinessPort { get; init; } = 15021;
+    internal ushort PrometheusPort { get; init; } = 15090;
+}

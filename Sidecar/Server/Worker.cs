@@ -1,0 +1,65 @@
+using System;
+using System.Collections.Generic;
+using System.Threading;
+using Sidecar.Config;
+using Sidecar.Downstream;
+using Sidecar.Filters;
+using Sidecar.Linux;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+using Sidecar.Upstream;
+
+namespace Sidecar.Server;
+
+/// <summary>
+/// One thread with one loop, its own listening sockets, connections and upstream pools. Everything it owns is touched by its thread only; the control loop
+/// reaches it by <see cref="EventLoop.Post(Action)"/>. What crosses threads: that mailbox, the stats cells (one writer each), the
+/// <see cref="ConnectionLimit"/> and the circuit breakers' counts.
+/// </summary>
+internal sealed class Worker
+{
+    private readonly Thread _thread;
+
+    internal Worker(int index, ConnectionLimit limit, LoopClock clock, ulong seed)
+    {
+        Index = index;
+        Loop = new EventLoop($"worker-{index}", clock);
+        var random = new FastRandom(seed);
+        Clusters = new Clusters(Loop, index, random);
+        Scope = new WorkerScope(Loop, index, Clusters, random);
+        Listeners = new Listeners(Scope, limit);
+        _thread = new Thread(Loop.Run) { Name = Loop.Name, IsBackground = true };
+    }
+
+    internal int Index { get; }
+    internal EventLoop Loop { get; }
+    internal WorkerScope Scope { get; }
+    internal Clusters Clusters { get; }
+    internal Listeners Listeners { get; }
+
+    internal void Start() => _thread.Start();
+
+    /// <summary>Ends the thread after its present turn, and waits for that.</summary>
+    internal void Stop()
+    {
+        Loop.RequestStop();
+        _thread.Join();
+    }
+
+    /// <summary>
+    /// Takes a snapshot, between two turns of traffic: clusters before routes before listeners, so that whatever refers to something finds it.
+    /// </summary>
+    /// <param name="snapshot">The snapshot.</param>
+    /// <param name="sockets">Descriptors bound for this worker's new listeners.</param>
+    /// <param name="drainTimeMs">How long connections of chains that are gone may go on.</param>
+    internal void Apply(Snapshot snapshot, IReadOnlyList<BoundSocket> sockets, long drainTimeMs)
+    {
+        Clusters.Apply(snapshot.Clusters);
+        foreach (var hosts in snapshot.Hosts)
+            Clusters.ApplyHosts(hosts.Slot, hosts.Hosts);
+        Scope.RouteTables = snapshot.RouteTables;
+        Listeners.Apply(snapshot.Listeners, sockets, drainTimeMs);
+    }
+}
