@@ -1,6 +1,6 @@
 using System;
 using System.Collections.Generic;
-using System.Text;
+using Encoding = System.Text.Encoding;
 using Sidecar.Http;
 using Sidecar.Http.H1;
 using Sidecar.Linux;

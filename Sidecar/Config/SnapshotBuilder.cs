@@ -322,4 +322,15 @@ internal sealed class SnapshotBuilder
             Resources = _order.ToArray(),
         };
     }
+    /// <summary>The hosts of every EDS cluster, by the assignment of its service name. Hosts that stay keep their objects.</summary>
+    private List<ClusterHosts> ResolveHosts(List<ClusterConfig> clusters)
+    {
+        var list = new List<ClusterHosts>();
+        foreach (var c in clusters)
+        {
+            if (c.Type == DiscoveryType.Eds && _states.TryGetValue((ResourceTypes.ClusterLoadAssignment, c.ServiceName.Length > 0 ? c.ServiceName : c.Name), out var st) && st.Translated is WireEndpoint.ClusterLoadAssignment la)
+                list.Add(new ClusterHosts(c.Slot, EndpointTranslator.Hosts(la, _workers)));
+        }
+        return list;
+    }
 }

@@ -1,7 +1,6 @@
 using System;
 using System.Collections.Frozen;
 using System.Collections.Generic;
-using System.Linq;
 using Sidecar.Filters;
 using Sidecar.Net;
 
@@ -59,14 +58,14 @@ internal sealed class FilterChainMatch
                 ports.Add(criteria.DestinationPort, builder = new Builder());
             builder.Add(criteria, chain, overlaps);
         }
-        return new FilterChainMatch(ports.ToFrozenDictionary(p => p.Key, p => new DestinationNode(p.Value.Destination)));
+        return new FilterChainMatch(Freeze(ports, static builder => new DestinationNode(builder.Destination)));
     }
 
     // ---- the levels, top down -------------------------------------------------------------------------------------
 
     private sealed class DestinationNode(Dictionary<Cidr, NameLevel> wire)
     {
-        private readonly RangeTable<ServerNameNode> _ranges = new(wire.Select(p => (p.Key, new ServerNameNode(p.Value.Names))));
+        private readonly RangeTable<ServerNameNode> _ranges = Ranges(wire, static level => new ServerNameNode(level.Names));
 
         internal FilterChainConfig? Find(AcceptedConnection connection) => _ranges.Find(connection.Destination)?.Find(connection);
     }
@@ -78,7 +77,7 @@ internal sealed class FilterChainMatch
 
         internal ServerNameNode(Dictionary<string, TransportLevel> wire)
         {
-            _names = wire.ToFrozenDictionary(p => p.Key, p => new TransportNode(p.Value.Transports));
+            _names = Freeze(wire, static level => new TransportNode(level.Transports));
             _lookup = _names.GetAlternateLookup<ReadOnlySpan<char>>();
         }
 
@@ -102,7 +101,7 @@ internal sealed class FilterChainMatch
 
     private sealed class TransportNode(Dictionary<string, ApplicationLevel> wire)
     {
-        private readonly FrozenDictionary<string, ApplicationNode> _transports = wire.ToFrozenDictionary(p => p.Key, p => new ApplicationNode(p.Value.Protocols));
+        private readonly FrozenDictionary<string, ApplicationNode> _transports = Freeze(wire, static level => new ApplicationNode(level.Protocols));
 
         internal FilterChainConfig? Find(AcceptedConnection connection)
         {
@@ -116,7 +115,7 @@ internal sealed class FilterChainMatch
 
     private sealed class ApplicationNode(Dictionary<string, SourceLevel> wire)
     {
-        private readonly FrozenDictionary<string, DirectSourceNode> _protocols = wire.ToFrozenDictionary(p => p.Key, p => new DirectSourceNode(p.Value.DirectSources));
+        private readonly FrozenDictionary<string, DirectSourceNode> _protocols = Freeze(wire, static level => new DirectSourceNode(level.DirectSources));
 
         internal FilterChainConfig? Find(AcceptedConnection connection)
         {
@@ -131,7 +130,7 @@ internal sealed class FilterChainMatch
 
     private sealed class DirectSourceNode(Dictionary<Cidr, SourceTypeLevel> wire)
     {
-        private readonly RangeTable<SourceTypeNode> _ranges = new(wire.Select(p => (p.Key, new SourceTypeNode(p.Value))));
+        private readonly RangeTable<SourceTypeNode> _ranges = Ranges(wire, static level => new SourceTypeNode(level));
 
         internal FilterChainConfig? Find(AcceptedConnection connection) => _ranges.Find(connection.Connection.RemoteAddress)?.Find(connection);
     }
@@ -154,7 +153,7 @@ internal sealed class FilterChainMatch
 
     private sealed class SourceNode(Dictionary<Cidr, PortLevel> wire)
     {
-        private readonly RangeTable<FrozenDictionary<int, FilterChainConfig>> _ranges = new(wire.Select(p => (p.Key, p.Value.Ports.ToFrozenDictionary())));
+        private readonly RangeTable<FrozenDictionary<int, FilterChainConfig>> _ranges = Ranges(wire, static level => level.Ports.ToFrozenDictionary());
 
         internal FilterChainConfig? Find(AcceptedConnection connection)
         {
@@ -170,11 +169,11 @@ internal sealed class FilterChainMatch
         private readonly (Cidr Range, T Value)[] _ranges;
         private readonly T? _any;
 
-        internal RangeTable(IEnumerable<(Cidr Range, T Value)> ranges)
+        internal RangeTable(List<(Cidr Range, T Value)> ranges, T? any)
         {
-            var all = ranges.ToArray();
-            _ranges = all.Where(r => r.Range != default).OrderByDescending(r => r.Range.PrefixLength).ToArray();
-            _any = all.FirstOrDefault(r => r.Range == default).Value;
+            ranges.Sort(static (a, b) => b.Range.PrefixLength - a.Range.PrefixLength);
+            _ranges = ranges.ToArray();
+            _any = any;
         }
 
         internal T? Find(in Address address)
@@ -186,6 +185,29 @@ internal sealed class FilterChainMatch
             }
             return _any;
         }
+    }
+
+    private static FrozenDictionary<TKey, TNode> Freeze<TKey, TLevel, TNode>(Dictionary<TKey, TLevel> levels, Func<TLevel, TNode> make) where TKey : notnull
+    {
+        var nodes = new Dictionary<TKey, TNode>(levels.Count);
+        foreach (var (key, level) in levels)
+            nodes.Add(key, make(level));
+        return nodes.ToFrozenDictionary();
+    }
+
+    private static RangeTable<TNode> Ranges<TLevel, TNode>(Dictionary<Cidr, TLevel> levels, Func<TLevel, TNode> make) where TNode : class
+    {
+        var ranges = new List<(Cidr, TNode)>(levels.Count);
+        TNode? any = null;
+        foreach (var (range, level) in levels)
+        {
+            // The default range stands for "asks nothing", which "0.0.0.0/0" (all of IPv4) does not.
+            if (range.Equals(default))
+                any = make(level);
+            else
+                ranges.Add((range, make(level)));
+        }
+        return new RangeTable<TNode>(ranges, any);
     }
 
     // ---- building: the same levels as plain dictionaries ------------------------------------------------------------

@@ -22,6 +22,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     /// <summary>A codec's own timers (flush timeout, keep-alive PING) are checked this often while there is something to time.</summary>
     private const long TickMs = 1000;
 
+    private const int SettleWork = 0;
+    private const int MoreInputWork = 1;
+
     private enum Timer { Idle, RequestHeaders, MaxDuration, DrainEnd, Tick }
 
     private readonly HttpConnectionManager _manager;
@@ -34,6 +37,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     // relinked) once at the end of the turn: a burst of small frames from many streams costs one send.
     private readonly BufferChain _output;
     private readonly LoopWork _settle;
+    private readonly LoopWork _moreInput;
     private readonly LoopTimer _idle;
     private readonly LoopTimer _headers;
     private readonly LoopTimer _maxDuration;
@@ -61,7 +65,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         _stats = manager.Stats;
         _events = new Events(this);
         _output = new BufferChain(_loop.Slab);
-        _settle = new LoopWork(this);
+        _settle = new LoopWork(this, SettleWork);
+        _moreInput = new LoopWork(this, MoreInputWork);
         _idle = new LoopTimer(this, (int)Timer.Idle);
         _headers = new LoopTimer(this, (int)Timer.RequestHeaders);
         _maxDuration = new LoopTimer(this, (int)Timer.MaxDuration);
@@ -116,8 +121,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         if (_config.RequestHeadersTimeoutMs > 0 && _streams == 0 && !_headers.IsArmed)
             _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
 
-        if (_http2 == codec)
-            _http2.NowMs = _loop.NowMs;
+        codec.NowMs = _loop.NowMs;
         var result = codec.Feed(data);
         if (_closing)
             return data.Length;
@@ -127,8 +131,13 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             FailConnection(result.Error);
             return data.Length;
         }
-        if (result.Consumed < data.Length && !codec.WantsInput)
-            PauseForCodec();
+        if (result.Consumed < data.Length)
+        {
+            if (!codec.WantsInput)
+                PauseForCodec();
+            else if (codec.InputDeferred)
+                _loop.RunNextTurn(_moreInput);
+        }
         return result.Consumed;
     }
 
@@ -184,20 +193,30 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     {
         if (_closing || _codec is null)
             return;
+        if (work.Kind == MoreInputWork)
+        {
+            // Requests beyond one turn's share: the others have had their turn.
+            _connection.ProcessBuffered();
+            return;
+        }
         if (_codec.IsFinished)
         {
             CloseAfterOutput();
             return;
         }
-        if (_output.IsEmpty)
-            return;
-        _output.MoveAllTo(_connection.Output);
-        _connection.ScheduleFlush();
+        if (!_output.IsEmpty)
+        {
+            _output.MoveAllTo(_connection.Output);
+            _connection.ScheduleFlush();
+        }
+        if (_codec.IsOutputEnded && !_connection.WriteEnded)
+            _connection.ShutdownWrite();
     }
 
     public void OnRelease()
     {
         _loop.Cancel(_settle);
+        _loop.Cancel(_moreInput);
         _output.Clear();
         _codec?.Reset();
         _codec = null;
@@ -276,7 +295,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
     private void UseHttp1()
     {
-        _http1 ??= new Http1ServerCodec(_output, _events, _config.Http1);
+        _http1 ??= new Http1ServerCodec(_output, _events, _config.Http1, _manager.Worker.Http1Streams);
         _codec = _http1;
         _stats.Inc(HttpStats.CxHttp1Total);
         _stats.Inc(HttpStats.CxHttp1Active);
@@ -284,8 +303,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
     private void UseHttp2()
     {
-        _http2 ??= new Http2ServerCodec(_output, _events, _config.Http2);
-        _http2.NowMs = _loop.NowMs;
+        _http2 ??= new Http2ServerCodec(_output, _events, _config.Http2, _manager.Worker.Http2Pools);
         _codec = _http2;
         _stats.Inc(HttpStats.CxHttp2Total);
         _stats.Inc(HttpStats.CxHttp2Active);

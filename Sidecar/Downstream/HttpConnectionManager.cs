@@ -1,6 +1,5 @@
 using System;
 using System.Collections.Generic;
-using System.Text;
 using Sidecar.Filters;
 using Sidecar.Http;
 using Sidecar.Http.H1;
@@ -10,6 +9,7 @@ using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Encoding = System.Text.Encoding;
 using WireCore = Envoy.Config.Core.V3;
 
 namespace Sidecar.Downstream;

@@ -59,7 +59,6 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     private bool _responseStarted;
     private bool _responseHeadEnds;
     private bool _responseSent;
-    private bool _responseEnded;
     private bool _isUpgrade;
     private bool _closed;
 
@@ -511,7 +510,6 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
 
     private void OnResponseEnd()
     {
-        _responseEnded = true;
         if (!_requestEnded)
             Stats.Inc(HttpStats.RqResponseBeforeRqComplete);
     }
@@ -646,7 +644,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _localBodyLength = 0;
         _reached = 0;
         _requestHeadEnds = _requestEnded = _requestDropped = false;
-        _responseStarted = _responseHeadEnds = _responseSent = _responseEnded = false;
+        _responseStarted = _responseHeadEnds = _responseSent = false;
         _isUpgrade = _closed = _matched = false;
         _match = default;
         _routeTable = null;

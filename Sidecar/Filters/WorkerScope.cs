@@ -1,3 +1,5 @@
+using Sidecar.Http.H1;
+using Sidecar.Http.H2;
 using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Routing;
@@ -24,4 +26,8 @@ internal sealed class WorkerScope(EventLoop loop, int index, Clusters clusters, 
     internal bool IsDraining;
 
     internal HttpDate Date { get; } = new(loop);
+
+    /// <summary>What the downstream codecs of this worker share, so that an idle connection holds none of it.</summary>
+    internal Http2Pools Http2Pools { get; } = new(loop.Slab);
+    internal Pool<Http1ServerStream> Http1Streams { get; } = Http1ServerCodec.NewPool();
 }

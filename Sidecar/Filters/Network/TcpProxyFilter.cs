@@ -266,7 +266,7 @@ internal sealed class TcpProxyFilter : TerminalFilter
             private static ulong HashOf(in Address address)
             {
                 Span<byte> text = stackalloc byte[Address.TextBytesMax];
-                return System.IO.Hashing(text[..address.FormatHost(text)]);
+                return XxHash64.Hash(text[..address.FormatHost(text)]);
             }
         }
     }

@@ -107,7 +107,7 @@ internal sealed class RetryState(FastRandom random)
         if (!_holdsBreaker)
             return;
         _holdsBreaker = false;
-        _cluster.Config.Breakers.Remove(Resource.Retries, _priority, _cluster.Worker);
+        _cluster.EndRetry(_priority);
     }
 
     internal void Reset()
@@ -172,15 +172,11 @@ internal sealed class RetryState(FastRandom random)
             _cluster.Stats.Inc(ClusterStats.UpstreamRqRetryLimitExceeded);
             return false;
         }
-        if (!_cluster.Config.Breakers.CanCreate(Resource.Retries, _priority))
-        {
-            _cluster.Stats.Inc(ClusterStats.UpstreamRqRetryOverflow);
+        if (!_cluster.TryBeginRetry(_priority))
             return false;
-        }
         _left--;
         _retries++;
         _holdsBreaker = true;
-        _cluster.Config.Breakers.Add(Resource.Retries, _priority, _cluster.Worker);
         _cluster.Stats.Inc(ClusterStats.UpstreamRqRetry);
         if (head is not null && _policy is not null && _policy.TryRateLimitedBackOff(head, out backOffMs))
         {

@@ -228,7 +228,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
-        _try.Start(host.HttpPool(PoolProtocol(), _action.Priority));
+        _try.Start(_cluster.HttpPool(host, _request.Version, _action.Priority));
     }
 
     /// <summary>The stream is open: the head, and as much of the body as there is.</summary>
@@ -362,7 +362,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     {
         if (_retry.IsExhausted)
             Stream.Info.Flags |= ResponseFlags.UpstreamRetryLimitExceeded;
-        _cluster.CountLocalReply(failure.Row().Status);
+        ClusterStats.CountResponse(_cluster.Stats, failure.Row().Status, isInternal: false);
         string detail = _try.FailureDetail;
         if (detail.Length == 0)
         {
@@ -455,13 +455,6 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _loop.Cancel(_maxDurationTimer);
     }
 
-    private HttpVersion PoolProtocol() => _cluster.Config.Http.Protocol switch
-    {
-        UpstreamProtocol.Http2 => HttpVersion.Http2,
-        UpstreamProtocol.Downstream => _request.Version == HttpVersion.Http2 ? HttpVersion.Http2 : HttpVersion.Http11,
-        _ => HttpVersion.Http11,
-    };
-
     /// <summary>What the request brings to the choice of its host.</summary>
     private sealed class HostChoice(RouterFilter owner) : LoadBalancerContext
     {
@@ -479,7 +472,13 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
                 lower[i] = Ascii.ToLower((byte)name[i]);
             if (!owner._request.TryGet(lower[..name.Length], out var value))
                 return false;
-            AddressText.TryParse(value, out destination);
+            Span<char> text = stackalloc char[Address.TextBytesMax];
+            if (value.Length <= text.Length)
+            {
+                for (int i = 0; i < value.Length; i++)
+                    text[i] = (char)value[i];
+                Address.TryParse(text[..value.Length], out destination);
+            }
             return true;
         }
 

@@ -140,7 +140,12 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
 
     private void OnHead(ResponseHead head, bool endStream)
     {
-        _host!.Cluster.CountResponse(_host, head.Status);
+        var host = _host!;
+        ClusterStats.CountResponse(host.Cluster.Stats, head.Status, isInternal: false);
+        if (head.Status < 500)
+            host.Cells.RqSuccess++;
+        else
+            host.Cells.RqError++;
         if (endStream)
             ReceivedEnd();
         _router.OnUpstreamHead(head, endStream);
