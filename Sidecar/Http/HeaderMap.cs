@@ -102,6 +102,22 @@ internal class HeaderMap
         AddEntry(id, nameOffset, nameLength, valueOffset, valueLength, neverIndexed ? EntryState.NeverIndexed : EntryState.None);
     }
 
+    /// <summary>Adds a field whose name's number is already looked up; <paramref name="lowerName"/> is only read when it is Unknown.</summary>
+    internal void Add(HeaderId id, ReadOnlySpan<byte> lowerName, ReadOnlySpan<byte> value, bool neverIndexed)
+    {
+        var state = neverIndexed ? EntryState.NeverIndexed : EntryState.None;
+        if (id != HeaderId.Unknown)
+        {
+            int length = value.Length;
+            AddEntry(id, -1, HeaderNames.Bytes(id).Length, Append(value), length, state);
+            return;
+        }
+        int offset = Reserve(lowerName.Length + value.Length, out byte[] block);
+        lowerName.CopyTo(block.AsSpan(offset));
+        value.CopyTo(block.AsSpan(offset + lowerName.Length));
+        AddEntry(id, offset, lowerName.Length, offset + lowerName.Length, value.Length, state);
+    }
+
     /// <summary>
     /// Copies raw bytes (a whole head, for example) into the block, for fields described afterwards by <see cref="AddAt"/>.
     /// </summary>
