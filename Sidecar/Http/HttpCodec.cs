@@ -33,6 +33,15 @@ internal abstract class HttpCodec
     /// </summary>
     internal abstract bool WantsInput { get; }
 
+    /// <summary>
+    /// True when the last <see cref="Feed"/> stopped before the end of its input so that other connections have their turn: the driver feeds the
+    /// rest again in the next turn, without waiting for more bytes.
+    /// </summary>
+    internal virtual bool InputDeferred => false;
+
+    /// <summary>The driver's clock in milliseconds; set before <see cref="Feed"/>, and by <see cref="OnTick"/>.</summary>
+    internal virtual long NowMs { set { } }
+
     /// <summary>Takes bytes from the peer.</summary>
     internal abstract CodecResult Feed(ReadOnlySpan<byte> input);
 

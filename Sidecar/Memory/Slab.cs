@@ -49,14 +49,16 @@ internal sealed class Slab
     internal const int FreeBlocksMax = 256;
 
     private readonly int _blockSize;
+    private readonly int _freeBlocksMax;
     private SlabBlock? _free;
     private int _freeCount;
     private int _rentedCount;
 
-    internal Slab(int blockSize = DefaultBlockSize)
+    internal Slab(int blockSize = DefaultBlockSize, int freeBlocksMax = FreeBlocksMax)
     {
         Debug.Assert(blockSize > 0);
         _blockSize = blockSize;
+        _freeBlocksMax = freeBlocksMax;
     }
 
     internal int BlockSize => _blockSize;
@@ -81,7 +83,7 @@ internal sealed class Slab
         Debug.Assert(block.Length == _blockSize);
         _rentedCount--;
         block.Start = block.End = 0;
-        if (_freeCount >= FreeBlocksMax)
+        if (_freeCount >= _freeBlocksMax)
         {
             block.Next = null;
             return;

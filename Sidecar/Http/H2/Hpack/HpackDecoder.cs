@@ -83,18 +83,26 @@ internal sealed class HpackDecoder(HpackScratch scratch, int tableSizeLimit)
     private static readonly SearchValues<byte> s_controls = SearchValues.Create(
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 127]);
 
-    private readonly DynamicTable _table = new(tableSizeLimit);
-    private int _limit = tableSizeLimit;
+    private readonly DynamicTable _table = new(HpackEncoder.DefaultTableSize);
+    private int _limit = Math.Max(tableSizeLimit, HpackEncoder.DefaultTableSize);
     private bool _fieldSeen;
+    private bool _updateDue;
 
     internal DynamicTable Table => _table;
 
-    /// <summary>Ready for another connection.</summary>
+    /// <summary>Ready for another connection: the default size holds until the peer has acknowledged a smaller one, and may grow to a larger.</summary>
     internal void Reset(int tableSizeLimit)
     {
+        _limit = Math.Max(tableSizeLimit, HpackEncoder.DefaultTableSize);
+        _table.Reset(HpackEncoder.DefaultTableSize);
+        _fieldSeen = _updateDue = false;
+    }
+
+    /// <summary>The peer knows our SETTINGS_HEADER_TABLE_SIZE: a smaller one must be signalled before its next field (RFC 7541 section 4.2).</summary>
+    internal void SetLimit(int tableSizeLimit)
+    {
         _limit = tableSizeLimit;
-        _table.Reset(tableSizeLimit);
-        _fieldSeen = false;
+        _updateDue = _table.MaxSize > tableSizeLimit;
     }
 
     /// <summary>A new header block begins: table size updates are in order until its first field.</summary>
@@ -118,7 +126,7 @@ internal sealed class HpackDecoder(HpackScratch scratch, int tableSizeLimit)
                 if (!TryReadInteger(block, ref at, 7, out int index))
                     return Short(at, last);
                 _fieldSeen = true;
-                if (!Find(index, ref field))
+                if (_updateDue || !Find(index, ref field))
                     return HpackStatus.Error;
                 position = at;
                 return HpackStatus.Field;
@@ -133,6 +141,7 @@ internal sealed class HpackDecoder(HpackScratch scratch, int tableSizeLimit)
             if (_fieldSeen || size > _limit)
                 return HpackStatus.Error;
             _table.SetMaxSize(size);
+            _updateDue = false;
             position = end;
         }
         return HpackStatus.End;
@@ -159,6 +168,8 @@ internal sealed class HpackDecoder(HpackScratch scratch, int tableSizeLimit)
 
         int scratchUsed = 0;
         var flags = FieldFlags.None;
+        if (_updateDue)
+            return HpackStatus.Error;
         if (nameIndex != 0)
         {
             if (!Find(nameIndex, ref field))

@@ -16,8 +16,11 @@ namespace Sidecar.Http.H2.Hpack;
 /// twice is cheaper than coding and decoding it, and it saves the peer the same work.</para>
 /// <para>One direction of one connection; the scratch is the worker's, used between <see cref="Begin"/> and the reading of <see cref="Block"/>.</para>
 /// </remarks>
-internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
+internal sealed class HpackEncoder
 {
+    /// <summary>The size both sides start with (RFC 9113 section 6.5.2).</summary>
+    internal const int DefaultTableSize = 4096;
+
     private const int FieldSlots = 128;
     private const int NameSlots = 64;
     private const int SeenSlots = 128;
@@ -30,16 +33,23 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
     private readonly uint[] _byName = new uint[NameSlots];
     private readonly ushort[] _seen = new ushort[SeenSlots];
 
-    private readonly DynamicTable _table = new(tableSizeLimit);
-    private int _ownLimit = tableSizeLimit;
+    private readonly HpackScratch _scratch;
+    private readonly DynamicTable _table = new(DefaultTableSize);
+    private int _ownLimit;
     private int _sizeMin = -1;
     private int _sizeFinal = -1;
     private int _length;
 
+    internal HpackEncoder(HpackScratch scratch, int tableSizeLimit)
+    {
+        _scratch = scratch;
+        Reset(tableSizeLimit);
+    }
+
     internal DynamicTable Table => _table;
 
     /// <summary>The block encoded since <see cref="Begin"/>.</summary>
-    internal ReadOnlySpan<byte> Block => scratch.Bytes.AsSpan(0, _length);
+    internal ReadOnlySpan<byte> Block => _scratch.Bytes.AsSpan(0, _length);
 
     /// <summary>Ready for another connection, whose peer allows the default of 4096 until it says otherwise.</summary>
     internal void Reset(int tableSizeLimit)
@@ -53,9 +63,6 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
         if (tableSizeLimit < DefaultTableSize)
             SetPeerLimit(DefaultTableSize);
     }
-
-    /// <summary>The size both sides start with (RFC 9113 section 6.5.2).</summary>
-    internal const int DefaultTableSize = 4096;
 
     /// <summary>The peer's SETTINGS_HEADER_TABLE_SIZE: our table is at most that, and the next block says so (section 4.2).</summary>
     internal void SetPeerLimit(uint limit)
@@ -74,7 +81,7 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
         _length = 0;
         if (_sizeFinal < 0)
             return;
-        scratch.Ensure(16);
+        _scratch.Ensure(16);
         if (_sizeMin < _sizeFinal)
             ChangeSize(_sizeMin);
         ChangeSize(_sizeFinal);
@@ -92,8 +99,8 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
         };
         if (index >= 0)
         {
-            scratch.Ensure(_length + 1, _length);
-            scratch.Bytes[_length++] = (byte)(0x80 | (StaticTable.Status200 + index));
+            _scratch.Ensure(_length + 1, _length);
+            _scratch.Bytes[_length++] = (byte)(0x80 | (StaticTable.Status200 + index));
             return;
         }
         Span<byte> digits = [(byte)('0' + status / 100), (byte)('0' + status / 10 % 10), (byte)('0' + status % 10)];
@@ -108,7 +115,7 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
     internal void Add(HeaderId id, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, bool neverIndexed)
     {
         // Two integers of at most six bytes each, the kind's byte, and the strings as they are at worst.
-        scratch.Ensure(_length + name.Length + value.Length + 16, _length);
+        _scratch.Ensure(_length + name.Length + value.Length + 16, _length);
 
         uint nameHash = id != HeaderId.Unknown ? (uint)id * 0x9E3779B1u : HashBytes(name, 0x85EBCA6Bu);
         if (neverIndexed || IsSensitive(id, name, value))
@@ -198,18 +205,18 @@ internal sealed class HpackEncoder(HpackScratch scratch, int tableSizeLimit)
             if (length < text.Length)
             {
                 WriteInteger(0x80, 7, length);
-                _length += Huffman.Encode(text, scratch.Bytes.AsSpan(_length));
+                _length += Huffman.Encode(text, _scratch.Bytes.AsSpan(_length));
                 return;
             }
         }
         WriteInteger(0x00, 7, text.Length);
-        text.CopyTo(scratch.Bytes.AsSpan(_length));
+        text.CopyTo(_scratch.Bytes.AsSpan(_length));
         _length += text.Length;
     }
 
     private void WriteInteger(byte kind, int prefixBits, int value)
     {
-        byte[] bytes = scratch.Bytes;
+        byte[] bytes = _scratch.Bytes;
         int mask = (1 << prefixBits) - 1;
         if (value < mask)
         {

@@ -1,0 +1,188 @@
+using System;
+using System.Buffers.Binary;
+using Sidecar.Memory;
+
+namespace Sidecar.Http.H2;
+
+/// <summary>
+/// Writes frames to a connection's output, and knows how many of them the peer has not taken yet: what the limits on outbound frames are about.
+/// </summary>
+/// <remarks>
+/// A frame counts as taken once its last byte left the output. To keep that exact enough in O(1), frames are counted in two heaps, an older and a
+/// newer one; the older is forgotten when the output has drained past its end. The count can be too high by what of the older heap is out
+/// already, never too low.
+/// </remarks>
+internal sealed class FrameWriter(BufferChain output)
+{
+    private const int GoAwayDebugBytesMax = 128;
+
+    private struct Heap
+    {
+        internal int Frames;
+        internal int ControlFrames;
+    }
+
+    private Heap _older;
+    private Heap _newer;
+    private long _olderEnd;
+
+    internal BufferChain Output => output;
+
+    /// <summary>Bytes ever written.</summary>
+    internal long Written { get; private set; }
+
+    /// <summary>Frames the peer has not taken, at most.</summary>
+    internal int PendingFrames => _older.Frames + _newer.Frames;
+
+    /// <summary>Of them PING, SETTINGS and RST_STREAM: what a peer can make us send without cost to itself.</summary>
+    internal int PendingControlFrames => _older.ControlFrames + _newer.ControlFrames;
+
+    /// <summary>DATA frames ever written.</summary>
+    internal long DataFrames { get; private set; }
+
+    internal void Reset()
+    {
+        _older = _newer = default;
+        _olderEnd = Written = 0;
+        DataFrames = 0;
+    }
+
+    internal void WriteRaw(ReadOnlySpan<byte> bytes)
+    {
+        output.Write(bytes);
+        Written += bytes.Length;
+    }
+
+    /// <summary>One DATA frame, straight into the output.</summary>
+    internal void WriteData(uint streamId, ReadOnlySpan<byte> payload, bool endStream)
+    {
+        int room = FrameHeader.Size + payload.Length;
+        Count(room, control: false);
+        DataFrames++;
+        var span = output.GetSpan(FrameHeader.Size);
+        FrameHeader.Write(span, payload.Length, FrameType.Data, endStream ? FrameFlags.EndStream : FrameFlags.None, streamId);
+        if (span.Length >= room)
+        {
+            payload.CopyTo(span[FrameHeader.Size..]);
+            output.Advance(room);
+        }
+        else
+        {
+            output.Advance(FrameHeader.Size);
+            output.Write(payload);
+        }
+    }
+
+    /// <summary>One DATA frame with the first <paramref name="length"/> bytes of a chain, which loses them.</summary>
+    internal void WriteData(uint streamId, BufferChain payload, int length, bool endStream)
+    {
+        Count(FrameHeader.Size + length, control: false);
+        DataFrames++;
+        WriteHeader(length, FrameType.Data, endStream ? FrameFlags.EndStream : FrameFlags.None, streamId);
+        while (length > 0)
+        {
+            var run = payload.First;
+            if (run.Length > length)
+                run = run[..length];
+            output.Write(run);
+            length -= run.Length;
+            payload.Drain(run.Length);
+        }
+    }
+
+    /// <summary>HEADERS, and CONTINUATION where the block is longer than a frame may be.</summary>
+    internal void WriteHeaders(uint streamId, ReadOnlySpan<byte> block, bool endStream, int maxFrameSize)
+    {
+        var flags = endStream ? FrameFlags.EndStream : FrameFlags.None;
+        var type = FrameType.Headers;
+        while (block.Length > maxFrameSize)
+        {
+            Count(FrameHeader.Size + maxFrameSize, control: false);
+            WriteHeader(maxFrameSize, type, flags, streamId);
+            output.Write(block[..maxFrameSize]);
+            block = block[maxFrameSize..];
+            type = FrameType.Continuation;
+            flags = FrameFlags.None;
+        }
+        Count(FrameHeader.Size + block.Length, control: false);
+        WriteHeader(block.Length, type, flags | FrameFlags.EndHeaders, streamId);
+        output.Write(block);
+    }
+
+    internal void WriteRstStream(uint streamId, Http2Error code) => WriteWord(FrameType.RstStream, streamId, (uint)code, control: true);
+
+    internal void WriteWindowUpdate(uint streamId, int increment) => WriteWord(FrameType.WindowUpdate, streamId, (uint)increment, control: false);
+
+    internal void WriteSettingsAck()
+    {
+        Count(FrameHeader.Size, control: true);
+        WriteHeader(0, FrameType.Settings, FrameFlags.Ack, 0);
+    }
+
+    /// <summary>SETTINGS with these entries, in order.</summary>
+    internal void WriteSettings(ReadOnlySpan<(SettingId Id, uint Value)> entries)
+    {
+        Count(FrameHeader.Size + entries.Length * Http2Settings.EntryBytes, control: true);
+        WriteHeader(entries.Length * Http2Settings.EntryBytes, FrameType.Settings, FrameFlags.None, 0);
+        foreach (var (id, value) in entries)
+        {
+            var span = output.GetSpan(Http2Settings.EntryBytes);
+            BinaryPrimitives.WriteUInt16BigEndian(span, (ushort)id);
+            BinaryPrimitives.WriteUInt32BigEndian(span[2..], value);
+            output.Advance(Http2Settings.EntryBytes);
+        }
+    }
+
+    internal void WritePing(ReadOnlySpan<byte> payload, bool ack)
+    {
+        Count(FrameHeader.Size + 8, control: true);
+        WriteHeader(8, FrameType.Ping, ack ? FrameFlags.Ack : FrameFlags.None, 0);
+        output.Write(payload[..8]);
+    }
+
+    /// <summary>GOAWAY; <paramref name="debug"/> is for who reads the peer's log.</summary>
+    internal void WriteGoAway(uint lastStreamId, Http2Error code, ReadOnlySpan<byte> debug)
+    {
+        if (debug.Length > GoAwayDebugBytesMax)
+            debug = debug[..GoAwayDebugBytesMax];
+        Count(FrameHeader.Size + 8 + debug.Length, control: false);
+        WriteHeader(8 + debug.Length, FrameType.GoAway, FrameFlags.None, 0);
+        var span = output.GetSpan(8);
+        BinaryPrimitives.WriteUInt32BigEndian(span, lastStreamId);
+        BinaryPrimitives.WriteUInt32BigEndian(span[4..], (uint)code);
+        output.Advance(8);
+        output.Write(debug);
+    }
+
+    private void WriteWord(FrameType type, uint streamId, uint word, bool control)
+    {
+        Count(FrameHeader.Size + 4, control);
+        var span = output.GetSpan(FrameHeader.Size + 4);
+        FrameHeader.Write(span, 4, type, FrameFlags.None, streamId);
+        BinaryPrimitives.WriteUInt32BigEndian(span[FrameHeader.Size..], word);
+        output.Advance(FrameHeader.Size + 4);
+    }
+
+    private void WriteHeader(int length, FrameType type, FrameFlags flags, uint streamId)
+    {
+        FrameHeader.Write(output.GetSpan(FrameHeader.Size), length, type, flags, streamId);
+        output.Advance(FrameHeader.Size);
+    }
+
+    /// <summary>Counts a frame that is about to be written.</summary>
+    private void Count(int bytes, bool control)
+    {
+        long sent = Written - output.Length;
+        if (sent >= _olderEnd)
+        {
+            // The older heap is out: the newer one, which ends here, ages.
+            _older = sent >= Written ? default : _newer;
+            _newer = default;
+            _olderEnd = Written;
+        }
+        _newer.Frames++;
+        if (control)
+            _newer.ControlFrames++;
+        Written += bytes;
+    }
+}
