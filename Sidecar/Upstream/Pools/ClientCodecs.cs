@@ -1,5 +1,7 @@
-using System;
 using Sidecar.Http;
+using Sidecar.Http.H1;
+using Sidecar.Http.H2;
+using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
 
@@ -8,7 +10,16 @@ namespace Sidecar.Upstream.Pools;
 /// <summary>The client codec for each protocol.</summary>
 internal static class ClientCodecs
 {
-    /// <summary>A codec with a cluster's options, for one connection after another.</summary>
-    internal static HttpClientCodec Create(HttpVersion protocol, BufferChain output, CodecEvents events, ClusterConfig config) =>
-        throw new NotSupportedException($"no client codec for {protocol} yet");
+    private static readonly LoopLocal<Pool<Http1ClientStream>> s_http1Streams = new(static _ => Http1ClientCodec.NewPool());
+    private static readonly LoopLocal<Http2Pools> s_http2Pools = new(static loop => new Http2Pools(loop.Slab));
+
+    /// <summary>A codec with a cluster's options, for one connection after another. Its streams come from what all codecs of the loop share.</summary>
+    internal static HttpClientCodec Create(EventLoop loop, HttpVersion protocol, BufferChain output, CodecEvents events, ClusterConfig config) =>
+        protocol == HttpVersion.Http2
+            ? new Http2ClientCodec(output, events, Http2(config.Http), s_http2Pools[loop])
+            : new Http1ClientCodec(output, events, Http1(config.Http), s_http1Streams[loop]);
+
+    private static Http1Options Http1(HttpUpstreamOptions http) => Http1Options.ClientDefaults;
+
+    private static Http2Options Http2(HttpUpstreamOptions http) => Http2Options.ClientDefaults with { MaxConcurrentStreams = (int)http.MaxConcurrentStreams };
 }

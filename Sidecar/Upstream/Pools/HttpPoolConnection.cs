@@ -59,7 +59,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _cluster = cluster;
         _loop = cluster.Loop;
         _output = new BufferChain(_loop.Slab);
-        _codec = ClientCodecs.Create(protocol, _output, new Events(this), cluster.Config);
+        _codec = ClientCodecs.Create(_loop, protocol, _output, new Events(this), cluster.Config);
         _handler = new Handler(this);
         _settle = new LoopWork(this);
         _idleTimer = new LoopTimer(this, TimerIdle);
