@@ -15,6 +15,9 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     /// <summary>Informational heads before one response; more are a stuck or hostile server.</summary>
     private const int InformationalMax = 32;
 
+    /// <summary>CRLFs forgiven before the status lines of one response.</summary>
+    private const int EmptyLinesMax = 2;
+
     private enum Phase : byte
     {
         /// <summary>No response is due.</summary>
@@ -37,12 +40,14 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     private Http1BodyReader _body;
     private long _ordinal;
     private int _informational;
+    private int _emptyLines;
     private Phase _phase;
     private bool _feeding;
     private bool _blocked;
     private bool _draining;
     private bool _closeAfter;
     private bool _untilClose;
+    private bool _stray;
     private int _position;
     private int _inputLength;
     private bool _finished;
@@ -78,6 +83,7 @@ internal sealed class Http1ClientCodec : HttpClientCodec
         stream.Open(this, ++_ordinal, sink);
         _stream = stream;
         _informational = 0;
+        _emptyLines = 0;
         return stream;
     }
 
@@ -122,6 +128,8 @@ internal sealed class Http1ClientCodec : HttpClientCodec
             break;
         }
         _feeding = false;
+        if (_stray && error == Failure.None)
+            error = Failure.UpstreamProtocolError;
         return new CodecResult(_finished ? input.Length : _position, error);
     }
 
@@ -131,6 +139,19 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     private Failure ReadHead(ReadOnlySpan<byte> input, out bool goesOn)
     {
         goesOn = false;
+        // Some servers end a 100 with one line end too many.
+        while (input[_position] == '\r')
+        {
+            var rest = input[_position..];
+            if (rest.Length == 1)
+                return Failure.None;
+            if (rest[1] != '\n' || ++_emptyLines > EmptyLinesMax)
+                return Failure.UpstreamProtocolError;
+            _position += 2;
+            if (_position == input.Length)
+                return Failure.None;
+        }
+
         var failure = _parser.FindEnd(input[_position..], _options.MaxHeadBytes, out int length);
         if (failure != Failure.None || length == 0)
             return failure;
@@ -272,8 +293,9 @@ internal sealed class Http1ClientCodec : HttpClientCodec
         _body = default;
         _ordinal = 0;
         _informational = 0;
+        _emptyLines = 0;
         _phase = Phase.Idle;
-        _blocked = _draining = _closeAfter = _untilClose = _finished = _feeding = false;
+        _blocked = _draining = _closeAfter = _untilClose = _stray = _finished = _feeding = false;
     }
 
     // ---- what the stream does --------------------------------------------------------------------------------
@@ -299,8 +321,9 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     /// <summary>The response is complete, and about to be told so.</summary>
     internal void OnResponseEnded()
     {
-        // Bytes left over are no answer to anything: this connection must not be given the next request.
-        if (_position < _inputLength || _stream is { RequestEnded: false })
+        // Bytes left over are no answer to anything: this connection must not be given the next request. Behind a last response they are noise.
+        _stray = _position < _inputLength && !_closeAfter;
+        if (_stray || _stream is { RequestEnded: false })
             _closeAfter = true;
         _phase = Phase.Ended;
     }
