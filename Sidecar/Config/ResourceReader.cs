@@ -1,8 +1,10 @@
 using System;
+using System.Buffers;
 using System.Collections.Generic;
 using System.IO;
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 using Sidecar.Wire;
 
 namespace Sidecar.Config;
@@ -219,13 +221,34 @@ internal sealed class ResourceReader
         // A byte order mark is not JSON, but editors write it.
         if (document.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
             _document = document[3..].ToArray();
+        if (!Utf8.IsValid(_document))
+        {
+            int valid = 0;
+            while (Rune.DecodeFromUtf8(_document.AsSpan(valid), out _, out int used) == OperationStatus.Done)
+                valid += used;
+            AddAtOffset(valid, "", "", "is not valid UTF-8; save it as UTF-8");
+            return false;
+        }
         var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        byte[] scratch = [];
         try
         {
             while (reader.Read())
             {
+                // An escaped half of a surrogate pair is JSON, but no text. Found here, it cannot surprise a later reading.
+                if (reader.TokenType is JsonTokenType.PropertyName or JsonTokenType.String && reader.ValueIsEscaped)
+                {
+                    if (scratch.Length < reader.ValueSpan.Length)
+                        scratch = new byte[reader.ValueSpan.Length * 2];
+                    reader.CopyString(scratch);
+                }
             }
             return true;
+        }
+        catch (InvalidOperationException)
+        {
+            AddAt(reader, "", "", "the text is not valid Unicode (half of a surrogate pair)");
+            return false;
         }
         catch (JsonException broken)
         {
@@ -685,23 +708,10 @@ internal sealed class ResourceReader
     private static string NameOf(Utf8JsonReader at, MessageSchema type)
     {
         FieldSchema field = type.Fields[0];
-        return TryFind(ref at, field.Name, field.JsonName) && at.TokenType == JsonTokenType.String ? SafeText(ref at) : "";
+        return TryFind(ref at, field.Name, field.JsonName) && at.TokenType == JsonTokenType.String ? Text(ref at) : "";
     }
 
-    private static string SafeText(ref Utf8JsonReader at)
-    {
-        try
-        {
-            return at.GetString() ?? "";
-        }
-        catch (InvalidOperationException)
-        {
-            // Half of a surrogate pair; the transcoder reports it with its place.
-            return "";
-        }
-    }
-
-    private static string Text(ref Utf8JsonReader reader) => reader.ValueIsEscaped ? SafeText(ref reader) : Encoding.UTF8.GetString(reader.ValueSpan);
+    private static string Text(ref Utf8JsonReader reader) => reader.GetString() ?? "";
 
     private static string Join(string path, string name) => path.Length == 0 ? name : path + "." + name;
 
@@ -727,15 +737,18 @@ internal sealed class ResourceReader
         url = null;
         if (!TryFind(ref at, "@type"u8, "@type"u8) || at.TokenType != JsonTokenType.String)
             return null;
-        url = SafeText(ref at);
+        url = Text(ref at);
         return SchemaTable.FindType(Encoding.UTF8.GetBytes(url), out legacy);
     }
 
     private void Unknown(in Utf8JsonReader reader, string path, string reason) => AddAt(reader, "", path, reason + "; check the spelling or remove it");
 
-    private void AddAt(in Utf8JsonReader reader, string resource, string path, string reason)
+    private void AddAt(in Utf8JsonReader reader, string resource, string path, string reason) =>
+        AddAtOffset((int)reader.TokenStartIndex, resource, path, reason);
+
+    private void AddAtOffset(int offset, string resource, string path, string reason)
     {
-        ReadOnlySpan<byte> before = _document.AsSpan(0, (int)reader.TokenStartIndex);
+        ReadOnlySpan<byte> before = _document.AsSpan(0, offset);
         _set.Add(new ConfigError(_file, resource, path, reason)
         {
             Line = before.Count((byte)'\n') + 1,

@@ -88,7 +88,7 @@ internal ref partial struct JsonToWire
         int cut = text.IndexOf(" LineNumber:", StringComparison.Ordinal);
         if (cut >= 0)
             text = text[..cut];
-        if (text.Contains("isFinalBlock", StringComparison.Ordinal) || text.Contains("end of data", StringComparison.Ordinal) || text.Contains("reached end", StringComparison.Ordinal))
+        if (text.Contains("isFinalBlock", StringComparison.Ordinal) || text.Contains("end of data", StringComparison.Ordinal) || text.Contains("depth to be zero", StringComparison.Ordinal))
             return "not valid JSON: the file ends too early (truncated?)";
         return "not valid JSON: " + text.TrimEnd('.');
     }
@@ -807,7 +807,7 @@ internal ref partial struct JsonToWire
     }
 
     // On StartObject: the fields of a Struct (map<string, Value> = 1).
-    private void ReadStruct()
+    private void ReadStruct(bool skipType = false)
     {
         var keys = new KeySet();
         PushKey();
@@ -815,6 +815,12 @@ internal ref partial struct JsonToWire
         {
             SetKey();
             bool fresh = keys.Add(ref _json);
+            if (skipType && _json.ValueTextEquals("@type"u8))
+            {
+                _json.Read();
+                _json.Skip();
+                continue;
+            }
             _depth++;
             if (!Enter())
             {
@@ -1029,7 +1035,7 @@ internal ref partial struct JsonToWire
         _out.Commit(Encoding.UTF8.GetBytes(type.TypeUrl, _out.Reserve(type.TypeUrl.Length)));
         _out.Tag(2, 2);
         int value = _out.Begin();
-        ReadStruct();
+        ReadStruct(skipType: true);
         _out.End(value);
         _out.End(begun);
     }
