@@ -16,8 +16,8 @@ internal static class Program
               --log-level L       trace, debug, info, warning, error, critical, off
               --admin-address A   admin pages (default 127.0.0.1:15000)
               --drain-time-s N    how long connections may go on after SIGTERM (default 5)
-              --readiness-port N  port of /healthz/ready with --snapshot (default 15021, 0: none)
-              --metrics-port N    port of /stats/prometheus with --snapshot (default 15090, 0: none)
+              --readiness-address A   /healthz/ready, with --snapshot (default 0.0.0.0:15021; off: none)
+              --prometheus-address A  /stats/prometheus, with --snapshot (default 0.0.0.0:15090; off: none)
           validate PATH           checks a config dump, a folder or a bootstrap; every problem with its path
           istio-iptables          lays the traffic-capture rules; --help for its flags, --cleanup-only undoes
           istio-clean-iptables    the same as istio-iptables --cleanup-only

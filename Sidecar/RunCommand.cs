@@ -23,8 +23,8 @@ internal static class RunCommand
         ["--log-level"] = "log-level",
         ["--admin-address"] = "admin-address",
         ["--drain-time-s"] = "drain-time-s",
-        ["--readiness-port"] = "readiness-port",
-        ["--metrics-port"] = "metrics-port",
+        ["--readiness-address"] = "readiness-address",
+        ["--prometheus-address"] = "prometheus-address",
     };
 
     /// <summary>Runs until the end of the process.</summary>
@@ -75,13 +75,10 @@ internal static class RunCommand
             else
                 problem ??= $"--log-level must be trace, debug, info, warning, error, critical or off, is '{level}'";
         }
-        if (line.Value("admin-address") is { } text)
-        {
-            if (Address.TryParse(text, out var parsed))
-                admin = parsed;
-            else
-                problem ??= $"--admin-address must be IP:PORT, is '{text}'";
-        }
+        if (ReadAddress(line, "admin-address", BuiltInListeners.DefaultAdmin, out admin, ref problem) && admin is null)
+            problem ??= "--admin-address cannot be off: readiness and metrics are served from it";
+        ReadAddress(line, "readiness-address", new ServerOptions().ReadinessAddress, out var readiness, ref problem);
+        ReadAddress(line, "prometheus-address", new ServerOptions().PrometheusAddress, out var prometheus, ref problem);
         var options = new ServerOptions
         {
             SnapshotPath = snapshot,
@@ -89,10 +86,28 @@ internal static class RunCommand
             Concurrency = (int)line.Number("concurrency", Cpu.Available, 0, 256) is 0 ? Cpu.Available : (int)line.Number("concurrency", Cpu.Available, 0, 256),
             AdminAddress = admin,
             DrainTimeMs = line.Number("drain-time-s", 5, 0, 86_400) * 1000,
-            ReadinessPort = (ushort)line.Number("readiness-port", 15021, 0, 65535),
-            PrometheusPort = (ushort)line.Number("metrics-port", 15090, 0, 65535),
+            ReadinessAddress = readiness,
+            PrometheusAddress = prometheus,
         };
         problem ??= line.Problem;
         return problem is null ? options : null;
+    }
+
+    /// <summary>An address flag: IP:PORT, or <c>off</c>.</summary>
+    private static bool ReadAddress(CommandLine line, string name, Address? fallback, out Address? address, ref string? problem)
+    {
+        address = fallback;
+        if (line.Value(name) is not { } text)
+            return true;
+        address = null;
+        if (text == "off")
+            return true;
+        if (Address.TryParse(text, out var parsed))
+        {
+            address = parsed;
+            return true;
+        }
+        problem ??= $"--{name} must be IP:PORT or off, is '{text}'";
+        return false;
     }
 }

@@ -19,9 +19,9 @@ internal static class BuiltInListeners
     internal static void AddTo(ResourceSet set, ServerOptions options)
     {
         var admin = options.AdminAddress ?? DefaultAdmin;
-        if (!admin.IsIp || options.ReadinessPort == 0 && options.PrometheusPort == 0)
+        if (!admin.IsIp || options.ReadinessAddress is null && options.PrometheusAddress is null)
             return;
-        string listeners = string.Join(",", Listener(options.PrometheusPort, "stats", "/stats/prometheus"), Listener(options.ReadinessPort, "agent", "/healthz/ready")).Trim(',');
+        string listeners = string.Join(",", Listener(options.PrometheusAddress, "stats", "/stats/prometheus"), Listener(options.ReadinessAddress, "agent", "/healthz/ready")).Trim(',');
         string json = $$$"""
             {"static_resources": {
               "clusters": [{"name": "{{{AdminCluster}}}", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {"cluster_name": "{{{AdminCluster}}}",
@@ -38,8 +38,8 @@ internal static class BuiltInListeners
 
     internal static Address DefaultAdmin => Address.Loopback(15000);
 
-    private static string Listener(ushort port, string statPrefix, string path) => port == 0 ? "" : $$$"""
-        {"name": "0.0.0.0_{{{port}}}", "address": {"socket_address": {"address": "0.0.0.0", "port_value": {{{port}}} } }, "ignore_global_conn_limit": true,
+    private static string Listener(Address? address, string statPrefix, string path) => address is not { IsIp: true } ip ? "" : $$$"""
+        {"name": "{{{ip.HostString()}}}_{{{ip.Port}}}", "address": {"socket_address": {"address": "{{{ip.HostString()}}}", "port_value": {{{ip.Port}}} } }, "ignore_global_conn_limit": true,
          "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "{{{statPrefix}}}",
            "route_config": {"virtual_hosts": [{"name": "backend", "domains": ["*"], "routes": [{"match": {"path": "{{{path}}}"}, "route": {"cluster": "{{{AdminCluster}}}"} }] }] },

@@ -20,7 +20,7 @@ internal sealed record ServerOptions
     /// <summary>How long connections may go on after SIGTERM, or after their chain is gone.</summary>
     internal long DrainTimeMs { get; init; } = 5_000;
 
-    /// <summary>Ports of the built-in readiness and metrics listeners; 0: none.</summary>
-    internal ushort ReadinessPort { get; init; } = 15021;
-    internal ushort PrometheusPort { get; init; } = 15090;
+    /// <summary>Where the built-in readiness and metrics listeners are, with a snapshot; null: there is none.</summary>
+    internal Address? ReadinessAddress { get; init; } = Address.IPv4(0, 15021);
+    internal Address? PrometheusAddress { get; init; } = Address.IPv4(0, 15090);
 }
