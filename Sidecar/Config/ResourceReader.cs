@@ -277,22 +277,32 @@ internal sealed class ResourceReader
             _set.Add(new ConfigError(_file, "", "", "expected a JSON object: a config dump, a bootstrap or resources"));
             return;
         }
-        MessageSchema? type = TypeOf(reader, out _, out string? url);
+        MessageSchema? type = null;
+        bool typed = false, dump = false, bootstrap = false, response = false;
+        Utf8JsonReader keys = reader;
+        while (keys.Read() && keys.TokenType == JsonTokenType.PropertyName)
+        {
+            string name = Text(ref keys);
+            keys.Read();
+            typed |= name == "@type";
+            dump |= name == "configs";
+            bootstrap |= name is "static_resources" or "staticResources" or "dynamic_resources" or "dynamicResources" or "admin" or "node";
+            response |= name == "resources";
+            if (name == "@type" && keys.TokenType == JsonTokenType.String)
+                type = SchemaTable.FindType(Encoding.UTF8.GetBytes(Text(ref keys)), out _);
+            keys.Skip();
+        }
         if (type is not null && IsSection(type))
             ReadSection(reader, type, "");
-        else if (Has(reader, "configs"u8))
+        else if (dump)
             ReadDump(reader);
-        else if (type?.FullName is "envoy.config.bootstrap.v3.Bootstrap" || url is null && typeUrl is null && LooksLikeBootstrap(reader))
+        else if (type?.FullName is "envoy.config.bootstrap.v3.Bootstrap" || !typed && typeUrl is null && bootstrap)
             ReadBootstrapDocument();
-        else if (Has(reader, "resources"u8))
+        else if (response)
             ReadResponse(reader, typeUrl);
         else
             ReadItem(reader, "", typeUrl, "", warming: false);
     }
-
-    private static bool LooksLikeBootstrap(Utf8JsonReader at) =>
-        Has(at, "static_resources"u8) || Has(at, "staticResources"u8) || Has(at, "dynamic_resources"u8) || Has(at, "dynamicResources"u8) ||
-        Has(at, "admin"u8) || Has(at, "node"u8);
 
     // { "configs": [ { "@type": "…ListenersConfigDump", … }, … ] }
     private void ReadDump(Utf8JsonReader reader)
