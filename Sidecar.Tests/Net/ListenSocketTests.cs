@@ -188,6 +188,61 @@ public sealed class ListenSocketTests
     }
 
     [Fact]
+    public void SteadyState_AcceptingAndClosingAllocatesNothing()
+    {
+        using TestLoop test = new();
+        Opener opener = new(test);
+        ListenOptions options = new() { Address = Address.Loopback(0) };
+        ListenSocket socket = new(test, ListenSocket.Bind(options, out _).Fd, options, opener, new ConnectionLimit(10));
+        SocketAddress to = socket.Address.ToSocketAddress();
+        void Accept(int times)
+        {
+            for (int i = 0; i < times; i++)
+            {
+                int fd = Sockets.OpenStream(AddressFamily.IPv4).Fd;
+                Sockets.Connect(fd, to);
+                int seen = opener.Closed;
+                Sockets.Send(fd, "x"u8);
+                while (opener.Closed == seen)
+                    test.Loop.Turn(0);
+                Sockets.Close(fd);
+            }
+        }
+        Accept(100);
+        long before = System.GC.GetAllocatedBytesForCurrentThread();
+        Accept(500);
+        Assert.Equal(before, System.GC.GetAllocatedBytesForCurrentThread());
+        Assert.Equal(0, socket.Limit!.Active);
+        socket.Close();
+    }
+
+    private sealed class Opener(TestLoop test) : ConnectionHandler, IAcceptHandler
+    {
+        public int Closed { get; private set; }
+
+        public void OnAccepted(ListenSocket socket, int fd, in Address peer)
+        {
+            Connection? connection = Connection.Open(test.Loop, fd, peer, RawTransport.Instance, this);
+            connection!.Limit = socket.Limit;
+        }
+
+        public void OnAcceptOverflow(ListenSocket socket) => Assert.Fail("overflow");
+
+        public void OnAcceptFailed(ListenSocket socket, Errno error) => Assert.Fail(error.ToString());
+
+        internal override int OnData(Connection connection, System.ReadOnlySpan<byte> data)
+        {
+            connection.Write(data);
+            connection.CloseAfterFlush();
+            return data.Length;
+        }
+
+        internal override void OnEndOfStream(Connection connection) => connection.CloseAfterFlush();
+
+        internal override void OnClosed(Connection connection, Failure reason) => Closed++;
+    }
+
+    [Fact]
     public void Bind_PortInUse_NamesTheStep()
     {
         ListenOptions exclusive = new() { Address = Address.Loopback(0), ReusePort = false };
