@@ -46,6 +46,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     private RequestHead _request = null!;
     private ResponseHead? _response;
     private Address _remote;
+    private long _idleMs;
     private byte[]? _localBody;
     private int _localBodyLength;
 
@@ -89,9 +90,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     /// <summary>Where the codec delivers the request.</summary>
     internal Receiver RequestSink { get; }
 
-    internal override RequestHead Request => _request;
-    internal override ResponseHead? Response => _response;
-    internal override StreamInfo Info => _info;
+    public override RequestHead Request => _request;
+    public override ResponseHead? Response => _response;
+    public override StreamInfo Info => _info;
     internal override StatsCells Stats => _manager.Stats;
     internal override Connection Downstream => _owner.Connection;
     internal override Address RemoteAddress => _remote;
@@ -118,8 +119,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _info.StartUnixMs = _loop.UnixMs;
         _info.FilterChainName = owner.Context.FilterChainName;
         _routeTable = _config.RouteTable ?? _manager.Worker.RouteTables[_config.RouteSlot];
-        if (_config.StreamIdleTimeoutMs > 0)
-            _loop.Schedule(_idle, _config.StreamIdleTimeoutMs);
+        SetIdleTimeout(_config.StreamIdleTimeoutMs);
         if (_config.RequestTimeoutMs > 0)
             _loop.Schedule(_requestTimer, _config.RequestTimeoutMs);
         if (_config.MaxStreamDurationMs > 0)
@@ -681,6 +681,8 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             _match = _routeTable is null ? default : _routeTable.Match(RouteInput());
             _info.RouteName = _match.Route?.Name ?? "";
             _info.VirtualHostName = _match.VirtualHost?.Name ?? "";
+            if (_match.Route?.Action?.IdleTimeoutMs is { } idleMs)
+                SetIdleTimeout(idleMs);
         }
         return ref _match;
     }
@@ -720,8 +722,18 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
 
     private void TouchIdle()
     {
-        if (_config.StreamIdleTimeoutMs > 0)
-            _loop.Schedule(_idle, _config.StreamIdleTimeoutMs);
+        if (_idleMs > 0)
+            _loop.Schedule(_idle, _idleMs);
+    }
+
+    // The route's idle timeout replaces the manager's, 0 included.
+    private void SetIdleTimeout(long ms)
+    {
+        _idleMs = ms;
+        if (ms > 0)
+            _loop.Schedule(_idle, ms);
+        else
+            _loop.Cancel(_idle);
     }
 
     private void CountStatus(int status)

@@ -1,5 +1,6 @@
 using System;
 using Sidecar.Http;
+using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
@@ -81,15 +82,31 @@ internal ref struct LocalReplyOptions
 /// What a filter may do with its stream. Declared here and implemented by the connection manager, so that filters know no listener
 /// and run in a test with a face of the test's own.
 /// </summary>
-internal abstract class FilterStream
+internal abstract class FilterStream : IHeaderFacts
 {
     /// <summary>The request's head, changeable by filters until it has been sent upstream.</summary>
-    internal abstract RequestHead Request { get; }
+    public abstract RequestHead Request { get; }
 
     /// <summary>The response's head once there is one.</summary>
-    internal abstract ResponseHead? Response { get; }
+    public abstract ResponseHead? Response { get; }
 
-    internal abstract StreamInfo Info { get; }
+    public abstract StreamInfo Info { get; }
+
+    /// <summary>Writes an address of this stream, for header values and hashes.</summary>
+    public void WriteAddress(AddressFact which, AddressPart part, ref SpanWriter writer)
+    {
+        var address = which switch
+        {
+            AddressFact.DownstreamRemote => RemoteAddress,
+            AddressFact.DownstreamDirectRemote => Downstream.RemoteAddress,
+            _ => Downstream.OriginalDestination.IsNone ? Downstream.LocalAddress : Downstream.OriginalDestination,
+        };
+        Span<byte> text = stackalloc byte[Address.TextBytesMax];
+        if (part == AddressPart.Port)
+            writer.WriteDecimal(address.Port);
+        else
+            writer.Write(text[..(part == AddressPart.Whole ? address.Format(text) : address.FormatHost(text))]);
+    }
 
     /// <summary>The connection manager's cells on this worker, by <see cref="HttpStats"/>.</summary>
     internal abstract StatsCells Stats { get; }

@@ -118,7 +118,7 @@ internal sealed class CorsFilter(StatsCells stats, WorkerScope worker) : HttpFil
         {
             foreach (var matcher in Origins)
             {
-                if (matcher.IsAnyOf("*"u8) || matcher.Matches(origin))
+                if (matcher.IsExactly("*"u8) || matcher.Matches(origin))
                     return true;
             }
             return false;

@@ -39,7 +39,7 @@ internal sealed class RetryState(FastRandom random)
     internal void Begin(RequestHead head, RouteAction action, Cluster cluster, bool hasBody)
     {
         _cluster = cluster;
-        _priority = action.Priority;
+        _priority = (RoutingPriority)action.Priority;
         _policy = action.Retry;
         _on = _policy?.On ?? RetryOn.None;
         _left = _policy?.NumRetries ?? 1;
@@ -57,6 +57,8 @@ internal sealed class RetryState(FastRandom random)
         head.Remove(HeaderId.XEnvoyMaxRetries);
         head.Remove(HeaderId.XEnvoyRetriableStatusCodes);
         head.Remove(HeaderId.XEnvoyRetriableHeaderNames);
+        if (_policy is not null && !_policy.AllowsRequest(head))
+            _on = RetryOn.None;
         // RFC 9110 section 9.2.2: only what is idempotent may be repeated without the client's word.
         _replayable = !hasBody && head.Method is Method.Get or Method.Head or Method.Options or Method.Trace or Method.Put or Method.Delete;
     }
@@ -178,7 +180,7 @@ internal sealed class RetryState(FastRandom random)
         _retries++;
         _holdsBreaker = true;
         _cluster.Stats.Inc(ClusterStats.UpstreamRqRetry);
-        if (head is not null && _policy is not null && _policy.TryRateLimitedBackOff(head, out backOffMs))
+        if (head is not null && _policy is not null && _policy.TryRateLimitedBackOff(head, _cluster.Loop.UnixMs, out backOffMs))
         {
             _cluster.Stats.Inc(ClusterStats.UpstreamRqRetryBackoffRatelimited);
             return true;

@@ -49,6 +49,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     private RequestHead _request = null!;
     private Route _route = null!;
     private RouteAction _action = null!;
+    private WeightedCluster? _weighted;
     private Cluster _cluster = null!;
     private Timeouts _timeouts;
     private HeaderMap? _trailers;
@@ -82,7 +83,10 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     {
         // :: Step 1, the route
         Stream.Stats.Inc(HttpStats.RouterRqTotal);
-        if (Stream.Route is not { } route)
+        var route = Stream.Route;
+        if (MustUseTls(head))
+            return ReplyRedirect(route, s_toHttps);
+        if (route is null)
             return Stream.Reply(Failure.NoRoute);
         if (route.DirectResponse is { } direct)
             return ReplyDirect(route, direct);
@@ -95,7 +99,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _request = head;
         _requestHeadEnds = endStream;
         _requestEnded = endStream;
-        var target = _action.PickCluster(head, _worker.Random.NextUInt64(), out var weighted);
+        var target = _action.PickCluster(head, _worker.Random.NextUInt64(), out _weighted);
         var cluster = target is null ? null : target.Slot >= 0 ? _worker.Clusters[target.Slot] : _worker.Clusters.Find(target.Name);
         if (cluster is null)
             return Stream.Reply(Failure.NoCluster, new LocalReplyOptions { Status = _action.ClusterNotFoundStatus });
@@ -105,7 +109,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         // :: Step 3, what goes out
         _timeouts = Timeouts.Read(head, _action, cluster.Config.Http.MaxStreamDurationMs);
         _retry.Begin(head, _action, cluster, hasBody: !endStream);
-        RequestRewrite.Apply(head, route, weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
+        RequestRewrite.Apply(head, route, _weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
         _keepsForRetry = _retry.IsEnabled && !endStream;
         if (_timeouts.MaxStreamMs > 0)
             _loop.Schedule(_maxDurationTimer, _timeouts.MaxStreamMs);
@@ -172,6 +176,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _request = null!;
         _route = null!;
         _action = null!;
+        _weighted = null;
         _cluster = null!;
         _trailers = null;
         _requestHeadEnds = _requestEnded = _keepsForRetry = _requestPaused = _downstreamBlocked = _responseStarted = _done = false;
@@ -217,6 +222,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             Fail(Failure.NoHealthyUpstream);
             return;
         }
+        RequestRewrite.RewriteToHost(_request, _action, host.Host.Hostname);
         Stream.Info.Attempts++;
         Stream.Info.UpstreamHost = host.Host.Name;
         if (Stream.Info.UpstreamStartMs == 0)
@@ -228,7 +234,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
-        _try.Start(_cluster.HttpPool(host, _request.Version, _action.Priority));
+        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority));
     }
 
     /// <summary>The stream is open: the head, and as much of the body as there is.</summary>
@@ -288,7 +294,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             head.SetDecimal(HeaderId.XEnvoyUpstreamServiceTime, _loop.NowMs - info.UpstreamStartMs);
         if (_route.VirtualHost.IncludeAttemptCountInResponse)
             head.SetDecimal(HeaderId.XEnvoyAttemptCount, info.Attempts);
-        RequestRewrite.ApplyToResponse(head, _route, Stream);
+        RequestRewrite.ApplyToResponse(head, _route, _weighted, Stream);
         Stream.SendResponseHead(head, endStream);
         if (endStream)
             OnResponseEnd();
@@ -458,7 +464,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     /// <summary>What the request brings to the choice of its host.</summary>
     private sealed class HostChoice(RouterFilter owner) : LoadBalancerContext
     {
-        internal override ulong? Hash => owner._action.Hash(owner._request, owner.Stream);
+        internal override ulong? Hash => owner._action.Hash(owner.Stream);
 
         internal override Address OriginalDestination => owner.Stream.Downstream.OriginalDestination;
 
@@ -491,16 +497,27 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     {
         Stream.Stats.Inc(HttpStats.RouterRqDirectResponse);
         _extra.Reset();
-        RequestRewrite.AddResponseHeaders(_extra, route, Stream);
+        RequestRewrite.ApplyToResponse(_extra, route, null, Stream);
         return Stream.Reply(Failure.DirectResponse, new LocalReplyOptions { Status = direct.Status, Body = direct.Body, HasBody = true, Headers = _extra });
     }
 
-    private FilterStatus ReplyRedirect(Route route, RedirectAction redirect)
+    private static readonly RedirectAction s_toHttps = new() { Scheme = "https"u8.ToArray() };
+
+    // require_tls of the virtual host, by what x-forwarded-proto says (Envoy's rule).
+    private bool MustUseTls(RequestHead head) => Stream.VirtualHost?.RequireTls switch
+    {
+        TlsRequirement.All => !head.Get(HeaderId.XForwardedProto).SequenceEqual("https"u8),
+        TlsRequirement.ExternalOnly => !head.Contains(HeaderId.XEnvoyInternal) && !head.Get(HeaderId.XForwardedProto).SequenceEqual("https"u8),
+        _ => false,
+    };
+
+    private FilterStatus ReplyRedirect(Route? route, RedirectAction redirect)
     {
         Stream.Stats.Inc(HttpStats.RouterRqRedirect);
         _extra.Reset();
-        redirect.SetLocation(Stream.Request, _extra);
-        RequestRewrite.AddResponseHeaders(_extra, route, Stream);
+        redirect.SetLocation(Stream.Request, route?.Match, _extra);
+        if (route is not null)
+            RequestRewrite.ApplyToResponse(_extra, route, null, Stream);
         return Stream.Reply(Failure.DirectResponse, new LocalReplyOptions { Status = redirect.Status, Headers = _extra });
     }
 
