@@ -163,6 +163,8 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
             else
                 other.LinkBlocks(head, head, have);
         }
+        // An empty block in the middle must not become the head of what is left.
+        Drain(0);
     }
 
     /// <summary>Describes the readable bytes from the head for writev(2).</summary>
@@ -219,6 +221,9 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
 
     private void LinkBlocks(SlabBlock first, SlabBlock last, long bytes)
     {
+        // A block taken by GetSpan but not written to must not come before bytes: First would be empty while the chain is not.
+        if (_length == 0)
+            Clear();
         if (_tail is null)
             _head = first;
         else
