@@ -39,7 +39,7 @@ internal sealed class Cluster : ITimerOwner
         _random = random;
         Config = config;
         Worker = worker;
-        _policy = LoadBalancer.Create(config, random);
+        _policy = LoadBalancers.Create(config, random);
         _hosts = config.StaticHosts ?? HostSet.Empty;
     }
 

@@ -9,11 +9,15 @@ internal abstract class LoadBalancer
 {
     /// <summary>A host of <paramref name="group"/>, which is not empty.</summary>
     internal abstract HostState Pick(HostGroup group, LoadBalancerContext? context);
+}
 
-    /// <summary>
-    /// The policies. To add one: its class here or in a file of this folder, its value in <see cref="LbPolicy"/>, its line below, its
-    /// acceptance in the cluster translator, its distribution test.
-    /// </summary>
+/// <summary>
+/// The policies. To add one: its class here or in a file of this folder, its value in <see cref="LbPolicy"/>, its line below, its
+/// acceptance in the cluster translator, its distribution test.
+/// </summary>
+internal static class LoadBalancers
+{
+    /// <summary>The policy of a cluster.</summary>
     internal static LoadBalancer Create(ClusterConfig config, FastRandom random) => config.LbPolicy switch
     {
         LbPolicy.LeastRequest => new LeastRequestBalancer(config.ChoiceCount, config.ActiveRequestBias, random),
