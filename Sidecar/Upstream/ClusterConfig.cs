@@ -1,7 +1,10 @@
 using System.Collections.Generic;
+using Sidecar.Http.H1;
+using Sidecar.Http.H2;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream.Discovery;
 
 namespace Sidecar.Upstream;
 
@@ -30,12 +33,8 @@ internal sealed record HttpUpstreamOptions
     internal static readonly HttpUpstreamOptions Default = new();
 
     internal UpstreamProtocol Protocol { get; init; } = UpstreamProtocol.Http1;
-
-    /// <summary>HTTP/2: streams used at once on one connection, besides what the peer allows.</summary>
-    internal uint MaxConcurrentStreams { get; init; } = 1024;
-
-    /// <summary>HTTP/2: interval of PINGs; 0: none.</summary>
-    internal long KeepaliveIntervalMs { get; init; }
+    internal Http1Options Http1 { get; init; } = Http1Options.ClientDefaults;
+    internal Http2Options Http2 { get; init; } = Http2Options.ClientDefaults;
 
     /// <summary>How long a connection without streams is kept; 0: for ever.</summary>
     internal long IdleTimeoutMs { get; init; } = 3_600_000;
@@ -53,27 +52,24 @@ internal sealed record HttpUpstreamOptions
     internal long MaxStreamDurationMs { get; init; }
 }
 
-/// <summary>DNS of STRICT_DNS and LOGICAL_DNS clusters.</summary>
-internal sealed record DnsConfig
+/// <summary>How often STRICT_DNS and LOGICAL_DNS clusters ask for their names.</summary>
+internal sealed record DnsRefresh
 {
-    internal static readonly DnsConfig Default = new();
+    internal static readonly DnsRefresh Default = new();
 
-    internal long RefreshRateMs { get; init; } = 5000;
+    internal long RateMs { get; init; } = 5000;
 
     /// <summary>Up to this much is added to each wait, at random.</summary>
     internal long JitterMs { get; init; }
 
-    /// <summary>First and longest wait after a failure; 0: as <see cref="RefreshRateMs"/>.</summary>
+    /// <summary>First and longest wait after a failure, doubling in between; 0: as <see cref="RateMs"/>.</summary>
     internal long FailureBaseMs { get; init; }
     internal long FailureMaxMs { get; init; }
 
-    /// <summary>The answer's TTL replaces the refresh rate.</summary>
+    /// <summary>The answer's TTL replaces the rate.</summary>
     internal bool RespectTtl { get; init; }
     internal DnsFamily Family { get; init; } = DnsFamily.Auto;
 }
-
-/// <summary>envoy.config.cluster.v3.Cluster.DnsLookupFamily, same numbers.</summary>
-internal enum DnsFamily : byte { Auto, V4Only, V6Only, V4Preferred, All }
 
 /// <summary>Where an ORIGINAL_DST cluster connects to, besides the connection's own original destination.</summary>
 internal sealed record OriginalDstConfig
@@ -106,8 +102,11 @@ internal sealed class ClusterConfig
     /// <summary>Name to look endpoints up by; EDS only.</summary>
     internal string ServiceName { get; init; } = "";
 
-    /// <summary>The inline endpoints of STATIC clusters; the other types get theirs by <see cref="Clusters.ApplyHosts"/>.</summary>
-    internal HostSet? StaticHosts { get; init; }
+    /// <summary>The inline endpoints; names in them are for DNS. Null for EDS and ORIGINAL_DST.</summary>
+    internal EndpointSet? Endpoints { get; init; }
+
+    /// <summary>The hosts of a STATIC cluster; the other types get theirs by <see cref="Clusters.ApplyHosts"/>.</summary>
+    internal HostSet? StaticHosts { get; set; }
 
     internal LbPolicy LbPolicy { get; init; }
 
@@ -133,7 +132,7 @@ internal sealed class ClusterConfig
     internal TransportFactory Transport { get; init; } = RawTransportFactory.Instance;
     internal IReadOnlyList<TransportMatch> TransportMatches { get; init; } = [];
 
-    internal DnsConfig Dns { get; init; } = DnsConfig.Default;
+    internal DnsRefresh Dns { get; init; } = DnsRefresh.Default;
     internal OriginalDstConfig OriginalDst { get; init; } = OriginalDstConfig.Default;
 
     /// <summary>ORIGINAL_DST: how long a destination nobody used is remembered.</summary>

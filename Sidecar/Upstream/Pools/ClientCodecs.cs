@@ -16,10 +16,6 @@ internal static class ClientCodecs
     /// <summary>A codec with a cluster's options, for one connection after another. Its streams come from what all codecs of the loop share.</summary>
     internal static HttpClientCodec Create(EventLoop loop, HttpVersion protocol, BufferChain output, CodecEvents events, ClusterConfig config) =>
         protocol == HttpVersion.Http2
-            ? new Http2ClientCodec(output, events, Http2(config.Http), s_http2Pools[loop])
-            : new Http1ClientCodec(output, events, Http1(config.Http), s_http1Streams[loop]);
-
-    private static Http1Options Http1(HttpUpstreamOptions http) => Http1Options.ClientDefaults;
-
-    private static Http2Options Http2(HttpUpstreamOptions http) => Http2Options.ClientDefaults with { MaxConcurrentStreams = (int)http.MaxConcurrentStreams };
+            ? new Http2ClientCodec(output, events, config.Http.Http2, s_http2Pools[loop])
+            : new Http1ClientCodec(output, events, config.Http.Http1, s_http1Streams[loop]);
 }

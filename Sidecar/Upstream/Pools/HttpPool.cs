@@ -226,7 +226,7 @@ internal sealed class HttpPool
     // As many connections are under way as those waiting will fill: one each for HTTP/1, one for up to max_concurrent_streams for HTTP/2.
     private void ConnectIfShort()
     {
-        long perConnection = Protocol == HttpVersion.Http2 ? _cluster.Config.Http.MaxConcurrentStreams : 1;
+        long perConnection = Protocol == HttpVersion.Http2 ? _cluster.Config.Http.Http2.MaxConcurrentStreams : 1;
         if (_cluster.Config.Http.MaxRequestsPerConnection is > 0 and var requestsMax && requestsMax < perConnection)
             perConnection = requestsMax;
         while (_pending.Count > _connecting.Count * perConnection && TryConnect())

@@ -182,6 +182,8 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             Close(Failure.UpstreamConnectionTermination);
             return;
         }
+        if (_codec.IsOutputEnded)
+            _connection!.ShutdownWrite();
         _pool!.OnSettled(this);
     }
 
@@ -235,6 +237,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
 
     private int Feed(ReadOnlySpan<byte> data)
     {
+        _codec.NowMs = _loop.NowMs;
         var result = _codec.Feed(data);
         if (_state != State.Open)
             return data.Length;
@@ -247,6 +250,10 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         {
             _inputPaused = true;
             _connection!.PauseReading();
+        }
+        else if (_codec.InputDeferred)
+        {
+            _connection!.ProcessBuffered();
         }
         ScheduleSettle();
         return result.Consumed;
@@ -434,7 +441,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             _loop.Schedule(_tickTimer, TickMs);
     }
 
-    private bool KeepsAlive => Protocol == HttpVersion.Http2 && _cluster.Config.Http.KeepaliveIntervalMs > 0;
+    private bool KeepsAlive => Protocol == HttpVersion.Http2 && _cluster.Config.Http.Http2.KeepaliveIntervalMs > 0;
 
     private void StartTicking()
     {
