@@ -40,7 +40,7 @@ internal sealed record ResourceState(string TypeUrl, string Name)
     /// <summary>When it was accepted, in Unix milliseconds.</summary>
     internal long AcceptedUnixMs { get; init; }
 
-    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, or the assignment's hosts.</summary>
+    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, or an assignment's EndpointSet.</summary>
     internal object? Translated { get; init; }
 
     /// <summary>What of the version in use has no effect, by path.</summary>

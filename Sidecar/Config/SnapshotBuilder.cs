@@ -6,6 +6,7 @@ using Sidecar.Filters;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
+using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using WireCluster = Envoy.Config.Cluster.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
@@ -36,6 +37,7 @@ internal sealed class SnapshotBuilder
     private Dictionary<(string TypeUrl, string Name), ResourceState> _next = [];
     private readonly List<ResourceState> _order = [];
     private readonly HashSet<string> _clusterNames = [];
+    private Dictionary<int, ResolvedHosts> _resolved = [];
     private long _number;
 
     /// <param name="stats">The process's stats.</param>
@@ -262,11 +264,8 @@ internal sealed class SnapshotBuilder
         return ClusterTranslator.Translate(wire, _workers, scope);
     }
 
-    private object? TranslateEndpoints(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
-    {
-        var wire = WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(resource.Bytes.Span);
-        return wire;
-    }
+    private object? TranslateEndpoints(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
+        EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(resource.Bytes.Span), namesAllowed: false, scope);
 
     private object? TranslateRouteResource(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
         TranslateRoutes(WireRoute.RouteConfiguration.Parser.ParseFrom(resource.Bytes.Span), scope, isInline: false);
@@ -322,15 +321,43 @@ internal sealed class SnapshotBuilder
             Resources = _order.ToArray(),
         };
     }
-    /// <summary>The hosts of every EDS cluster, by the assignment of its service name. Hosts that stay keep their objects.</summary>
+
+    /// <summary>
+    /// The hosts of every EDS cluster, by the assignment of its service name. Nothing new about a cluster and its assignment: the same set; else a
+    /// new one in which hosts that stay keep their objects, and with them their connections.
+    /// </summary>
     private List<ClusterHosts> ResolveHosts(List<ClusterConfig> clusters)
     {
         var list = new List<ClusterHosts>();
-        foreach (var c in clusters)
+        var resolved = new Dictionary<int, ResolvedHosts>();
+        foreach (var cluster in clusters)
         {
-            if (c.Type == DiscoveryType.Eds && _states.TryGetValue((ResourceTypes.ClusterLoadAssignment, c.ServiceName.Length > 0 ? c.ServiceName : c.Name), out var st) && st.Translated is WireEndpoint.ClusterLoadAssignment la)
-                list.Add(new ClusterHosts(c.Slot, EndpointTranslator.Hosts(la, _workers)));
+            if (cluster.Type != DiscoveryType.Eds)
+                continue;
+            _states.TryGetValue((ResourceTypes.ClusterLoadAssignment, cluster.ServiceName), out var state);
+            if (state?.Translated is not EndpointSet endpoints)
+                endpoints = EndpointSet.Empty;
+            _resolved.TryGetValue(cluster.Slot, out var old);
+            var hosts = old is not null && old.Cluster == cluster && old.Endpoints == endpoints ? old.Hosts : Resolve(cluster, endpoints, old?.Hosts);
+            resolved.Add(cluster.Slot, new ResolvedHosts(cluster, endpoints, hosts));
+            list.Add(new ClusterHosts(cluster.Slot, hosts));
         }
+        _resolved = resolved;
         return list;
     }
+
+    private HostSet Resolve(ClusterConfig cluster, EndpointSet endpoints, HostSet? previous)
+    {
+        var cells = cluster.Stats.Cells(_stats.ControlWriter);
+        cells.Inc(ClusterStats.UpdateAttempt);
+        cells.Inc(ClusterStats.UpdateSuccess);
+        var hosts = endpoints.Build(cluster, previous, _workers);
+        if (hosts.Count == 0)
+            cells.Inc(ClusterStats.UpdateEmpty);
+        Membership.Write(cluster, previous, hosts, _stats.ControlWriter);
+        return hosts;
+    }
+
+    /// <summary>What an EDS cluster's hosts were made of.</summary>
+    private sealed record ResolvedHosts(ClusterConfig Cluster, EndpointSet Endpoints, HostSet Hosts);
 }

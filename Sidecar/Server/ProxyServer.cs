@@ -5,10 +5,12 @@ using Sidecar.Config;
 using Sidecar.Downstream;
 using Sidecar.Linux;
 using Sidecar.Loop;
+using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
+using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using Sidecar.Xds;
 
@@ -56,7 +58,9 @@ internal sealed class ProxyServer : ITimerOwner
         _workers = new Worker[options.Concurrency];
         for (int i = 0; i < _workers.Length; i++)
             _workers[i] = new Worker(i, ConnectionLimit, clock, Entropy.Next());
-        _discovery = new ClusterDiscovery(Loop, hosts => ForEachWorker(w => w.Clusters.ApplyHosts(hosts.Slot, hosts.Hosts)));
+        _discovery = new ClusterDiscovery(
+            Loop, new DnsResolver(Loop), options.Concurrency, new FastRandom(Entropy.Next()),
+            (cluster, hosts) => ForEachWorker(w => w.Clusters.ApplyHosts(cluster.Slot, hosts)));
     }
 
     internal EventLoop Loop { get; }
