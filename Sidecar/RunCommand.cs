@@ -47,8 +47,7 @@ internal static class RunCommand
         }
         if (problem is not null)
             return 1;
-        var address = options.AdminAddress ?? BuiltInListeners.DefaultAdmin;
-        var admin = new AdminServer(server, address);
+        var admin = new AdminServer(server, server.AdminAddress);
         if (admin.Start() is { } refused)
         {
             errors.WriteLine($"sidecar run: {refused}");
@@ -75,7 +74,7 @@ internal static class RunCommand
             else
                 problem ??= $"--log-level must be trace, debug, info, warning, error, critical or off, is '{level}'";
         }
-        if (ReadAddress(line, "admin-address", BuiltInListeners.DefaultAdmin, out admin, ref problem) && admin is null)
+        if (ReadAddress(line, "admin-address", null, out admin, ref problem) && admin is null && line.Value("admin-address") is not null)
             problem ??= "--admin-address cannot be off: readiness and metrics are served from it";
         ReadAddress(line, "readiness-address", new ServerOptions().ReadinessAddress, out var readiness, ref problem);
         ReadAddress(line, "prometheus-address", new ServerOptions().PrometheusAddress, out var prometheus, ref problem);

@@ -84,6 +84,10 @@ internal sealed class ProxyServer : ITimerOwner
     /// <summary>The bootstrap this process was started with, when there was one.</summary>
     internal DiscoveredResource? Bootstrap { get; private set; }
 
+    /// <summary>Where the admin pages are to be: the flag, else the bootstrap's address, else 127.0.0.1:15000.</summary>
+    internal Address AdminAddress =>
+        _options.AdminAddress ?? (Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap).AdminAddress : null) ?? BuiltInListeners.DefaultAdmin;
+
     /// <summary>What was refused when the configuration was last applied.</summary>
     internal IReadOnlyList<ConfigError> LastErrors { get; private set; } = [];
     internal long ConfigReloads { get; private set; }
