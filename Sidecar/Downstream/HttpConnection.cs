@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 using Sidecar.Filters;
 using Sidecar.Http;
@@ -46,6 +47,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
     private Http1ServerCodec? _http1;
     private Http2ServerCodec? _http2;
+
+    // Streams that have not ended; the codec may count more for a moment, those whose end it has still to tell.
+    private readonly List<HttpStream> _open = [];
 
     private Connection _connection = null!;
     private HttpCodec? _codec;
@@ -154,10 +158,15 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     internal override void OnClosed(Connection connection, Failure reason)
     {
         bool remote = reason is Failure.None or Failure.DownstreamDisconnect or Failure.DownstreamReset;
-        int active = _streams;
+        // The loop's guard ended it: an exception left the codec, which may be in any state and is asked for nothing any more.
+        bool broken = reason == Failure.InternalError;
+        int active = _open.Count;
         _closing = true;
-        _codec?.OnConnectionLost(remote ? Failure.DownstreamDisconnect : reason);
-        Debug.Assert(_streams == 0);
+        if (!broken)
+            _codec?.OnConnectionLost(remote ? Failure.DownstreamDisconnect : reason);
+        while (_open.Count > 0)
+            _open[^1].OnConnectionLost(reason);
+        Debug.Assert(_streams == 0 || broken);
 
         _stats.Inc(HttpStats.CxDestroy);
         _stats.Inc(remote ? HttpStats.CxDestroyRemote : HttpStats.CxDestroyLocal);
@@ -180,8 +189,11 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         _loop.Cancel(_tick);
         Context.CountClosed(_manager.Worker.Index);
         _manager.OnConnectionClosed(this);
-        // Streams of this turn may still look at the connection from their own frames.
-        _loop.Release(this);
+        // Streams of this turn may still look at the connection from their own frames. One with a broken codec is not used again.
+        if (!broken)
+            _loop.Release(this);
+        else
+            _output.Clear();
     }
 
     internal override void OnAboveHighWatermark(Connection connection) => _codec?.OnOutputBlocked(true);
@@ -348,8 +360,20 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             StartDrain();
         }
         var http = _manager.RentStream();
+        http.Position = _open.Count;
+        _open.Add(http);
         http.Attach(this, stream);
         return http;
+    }
+
+    /// <summary>A stream has ended, whichever way.</summary>
+    internal void OnStreamEnded(HttpStream stream)
+    {
+        int last = _open.Count - 1;
+        var moved = _open[last];
+        _open[stream.Position] = moved;
+        moved.Position = stream.Position;
+        _open.RemoveAt(last);
     }
 
     private void OnStreamClosed()

@@ -20,7 +20,7 @@ internal enum ForwardClientCert : byte { Sanitize, ForwardOnly, AppendForward, S
 /// An HTTP connection manager as configured: defaults applied, units in milliseconds and bytes, 0 meaning off for every timeout.
 /// </summary>
 /// <remarks>Shared immutable.</remarks>
-internal sealed class HttpConnectionManagerConfig
+internal sealed record HttpConnectionManagerConfig
 {
     internal required string StatPrefix { get; init; }
     internal required StatsScope Stats { get; init; }

@@ -87,6 +87,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _terminal = (TerminalHttpFilter)_filters[^1];
     }
 
+    /// <summary>Place in its connection's list of streams.</summary>
+    internal int Position;
+
     /// <summary>Where the codec delivers the request.</summary>
     internal Receiver RequestSink { get; }
 
@@ -183,41 +186,62 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
 
     private void RunRequestHead(int from)
     {
-        for (int i = from; i < _filters.Length && !_requestDropped; i++)
+        try
         {
-            _reached = Math.Max(_reached, i);
-            if (_filters[i].OnRequestHead(_request, _requestHeadEnds) == FilterStatus.Stop && !_requestDropped)
+            for (int i = from; i < _filters.Length && !_requestDropped; i++)
             {
-                _heldRequest.StopAtHead(i);
-                _stream.PauseReceiving();
-                return;
+                _reached = Math.Max(_reached, i);
+                if (_filters[i].OnRequestHead(_request, _requestHeadEnds) == FilterStatus.Stop && !_requestDropped)
+                {
+                    _heldRequest.StopAtHead(i);
+                    _stream.PauseReceiving();
+                    return;
+                }
             }
+        }
+        catch (Exception exception)
+        {
+            OnFault(exception);
         }
     }
 
     private void RunRequestBody(int from, ReadOnlySpan<byte> data, bool endStream)
     {
-        for (int i = from; i < _filters.Length && !_requestDropped; i++)
+        try
         {
-            if (_filters[i].OnRequestBody(data, endStream) == FilterStatus.Stop && !_requestDropped)
+            for (int i = from; i < _filters.Length && !_requestDropped; i++)
             {
-                _heldRequest.StopAtBody(i, data, endStream);
-                _stream.PauseReceiving();
-                return;
+                if (_filters[i].OnRequestBody(data, endStream) == FilterStatus.Stop && !_requestDropped)
+                {
+                    _heldRequest.StopAtBody(i, data, endStream);
+                    _stream.PauseReceiving();
+                    return;
+                }
             }
+        }
+        catch (Exception exception)
+        {
+            OnFault(exception);
         }
     }
 
     private void RunRequestTrailers(int from, HeaderMap trailers)
     {
-        for (int i = from; i < _filters.Length && !_requestDropped; i++)
+        try
         {
-            if (_filters[i].OnRequestTrailers(trailers) == FilterStatus.Stop && !_requestDropped)
+            for (int i = from; i < _filters.Length && !_requestDropped; i++)
             {
-                _heldRequest.Queue(trailers);
-                _heldRequest.StopAtTrailers(i);
-                return;
+                if (_filters[i].OnRequestTrailers(trailers) == FilterStatus.Stop && !_requestDropped)
+                {
+                    _heldRequest.Queue(trailers);
+                    _heldRequest.StopAtTrailers(i);
+                    return;
+                }
             }
+        }
+        catch (Exception exception)
+        {
+            OnFault(exception);
         }
     }
 
@@ -332,64 +356,85 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
 
     private void RunResponseHead(int from)
     {
-        for (int i = from; i >= 0; i--)
+        try
         {
-            if (_filters[i].OnResponseHead(_response!, _responseHeadEnds) == FilterStatus.Stop)
+            for (int i = from; i >= 0; i--)
             {
+                if (_filters[i].OnResponseHead(_response!, _responseHeadEnds) == FilterStatus.Stop)
+                {
+                    if (_closed)
+                        return;
+                    HoldResponseHead();
+                    _heldResponse.StopAtHead(i);
+                    _terminal.OnDownstreamBlocked(true);
+                    return;
+                }
                 if (_closed)
                     return;
-                HoldResponseHead();
-                _heldResponse.StopAtHead(i);
-                _terminal.OnDownstreamBlocked(true);
-                return;
             }
-            if (_closed)
-                return;
+            SendHead(_response!, _responseHeadEnds);
         }
-        SendHead(_response!, _responseHeadEnds);
+        catch (Exception exception)
+        {
+            OnFault(exception);
+        }
     }
 
     private void RunResponseBody(int from, ReadOnlySpan<byte> data, bool endStream)
     {
-        for (int i = Math.Min(from, _reached); i >= 0; i--)
+        try
         {
-            if (_filters[i].OnResponseBody(data, endStream) == FilterStatus.Stop)
+            for (int i = Math.Min(from, _reached); i >= 0; i--)
             {
+                if (_filters[i].OnResponseBody(data, endStream) == FilterStatus.Stop)
+                {
+                    if (_closed)
+                        return;
+                    _heldResponse.StopAtBody(i, data, endStream);
+                    _terminal.OnDownstreamBlocked(true);
+                    return;
+                }
                 if (_closed)
                     return;
-                _heldResponse.StopAtBody(i, data, endStream);
-                _terminal.OnDownstreamBlocked(true);
-                return;
             }
-            if (_closed)
-                return;
+            _info.BytesSent += data.Length;
+            if (endStream)
+                OnResponseEnd();
+            _stream.SendBody(data, endStream);
+            if (endStream)
+                AfterResponse();
         }
-        _info.BytesSent += data.Length;
-        if (endStream)
-            OnResponseEnd();
-        _stream.SendBody(data, endStream);
-        if (endStream)
-            AfterResponse();
+        catch (Exception exception)
+        {
+            OnFault(exception);
+        }
     }
 
     private void RunResponseTrailers(int from, HeaderMap trailers)
     {
-        for (int i = Math.Min(from, _reached); i >= 0; i--)
+        try
         {
-            if (_filters[i].OnResponseTrailers(trailers) == FilterStatus.Stop)
+            for (int i = Math.Min(from, _reached); i >= 0; i--)
             {
+                if (_filters[i].OnResponseTrailers(trailers) == FilterStatus.Stop)
+                {
+                    if (_closed)
+                        return;
+                    QueueResponseTrailers(trailers);
+                    _heldResponse.StopAtTrailers(i);
+                    return;
+                }
                 if (_closed)
                     return;
-                QueueResponseTrailers(trailers);
-                _heldResponse.StopAtTrailers(i);
-                return;
             }
-            if (_closed)
-                return;
+            OnResponseEnd();
+            _stream.SendTrailers(trailers);
+            AfterResponse();
         }
-        OnResponseEnd();
-        _stream.SendTrailers(trailers);
-        AfterResponse();
+        catch (Exception exception)
+        {
+            OnFault(exception);
+        }
     }
 
     // Head and trailers are the upstream stream's own, which may be over and in other hands before a stopped filter goes on.
@@ -596,6 +641,13 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         Close();
     }
 
+    /// <summary>The connection is gone and the codec did not say so.</summary>
+    internal void OnConnectionLost(Failure reason)
+    {
+        _info.Fail(reason);
+        Close();
+    }
+
     private void OnReset(Failure reason)
     {
         if (_closed)
@@ -616,8 +668,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _loop.Cancel(_requestTimer);
         _loop.Cancel(_maxDuration);
         for (int i = 0; i <= _reached; i++)
-            _filters[i].OnStreamEnd();
+            EndFilter(_filters[i]);
 
+        _owner.OnStreamEnded(this);
         var stats = _manager.Stats;
         stats.Dec(HttpStats.RqActive);
         stats.Inc(HttpStats.RqCompleted);
@@ -626,6 +679,28 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             stats.Dec(HttpStats.CxUpgradesActive);
         // Frames of this stream may still be on the stack; it is used again when the turn is over.
         _loop.Release(this);
+    }
+
+    private void EndFilter(HttpFilter filter)
+    {
+        try
+        {
+            filter.OnStreamEnd();
+        }
+        catch (Exception exception)
+        {
+            _loop.ReportFault(exception);
+        }
+    }
+
+    /// <summary>
+    /// A filter is broken: a programmer's error. Caught here and not by the loop, because below this frame is a codec, maybe of another connection, in the
+    /// middle of its work: this stream ends, everything else goes on.
+    /// </summary>
+    private void OnFault(Exception exception)
+    {
+        _loop.ReportFault(exception);
+        ResetDownstream(Failure.InternalError);
     }
 
     public void OnRelease()

@@ -1,5 +1,6 @@
 using System;
 using Sidecar.Http;
+using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Routing;
@@ -25,7 +26,7 @@ internal enum FilterStatus : byte
 /// An HTTP extension: sees every request on its way in, in configured order, and every response on its way out, in reverse. One object per
 /// stream slot, worker-owned, used again after <see cref="Reset"/>, so it keeps plain fields and allocates nothing per request.
 /// </summary>
-internal abstract class HttpFilter
+internal abstract class HttpFilter : IFaultable
 {
     /// <summary>The stream this filter serves; set once, when the chain it belongs to is built.</summary>
     internal FilterStream Stream = null!;
@@ -44,6 +45,9 @@ internal abstract class HttpFilter
 
     /// <summary>Timers cancelled, references dropped: ready for the next stream.</summary>
     internal abstract void Reset();
+
+    /// <summary>An exception left one of the filter's own timers or works: its stream ends.</summary>
+    public void OnFault() => Stream.ResetDownstream(Failure.InternalError);
 }
 
 /// <summary>The last filter of a chain: it takes the request for good and produces the response.</summary>

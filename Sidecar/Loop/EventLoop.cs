@@ -381,11 +381,17 @@ internal sealed class EventLoop : IDisposable
         }
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void Fault(object? owner, Exception exception)
+    /// <summary>For a guard closer to the trouble than the loop's own: counts an exception that was caught there, and has the first one logged.</summary>
+    public void ReportFault(Exception exception)
     {
         if (++_faults == 1)
             FirstFault(this, exception);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Fault(object? owner, Exception exception)
+    {
+        ReportFault(exception);
         try
         {
             (owner as IFaultable)?.OnFault();
