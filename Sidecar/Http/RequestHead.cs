@@ -6,7 +6,7 @@ namespace Sidecar.Http;
 /// <summary>
 /// A request's head in one form for both protocols: <c>:method</c>, <c>:path</c>, <c>:authority</c> and <c>:scheme</c> are fields of the map (HTTP/1's
 /// Host becomes <c>:authority</c>), framing fields are gone, and an HTTP/2 extended CONNECT (RFC 8441) reads as HTTP/1's <c>GET</c> with
-/// <c>upgrade</c> and <c>connection</c>; the codecs translate at both borders.
+/// <c>upgrade</c> and <c>connection</c>; the codecs translate at both borders. Pseudo-headers may stand anywhere in the map: a writer picks them out.
 /// </summary>
 /// <remarks>Worker-owned, pooled with its codec stream.</remarks>
 internal sealed class RequestHead : HeaderMap

@@ -2,7 +2,10 @@ using Sidecar.Telemetry;
 
 namespace Sidecar.Http;
 
-/// <summary>A response's head: the status is a number beside the map, there is no <c>:status</c> field and no reason phrase.</summary>
+/// <summary>
+/// A response's head: the status is a number beside the map, there is no <c>:status</c> field and no reason phrase. An accepted tunnel has
+/// <see cref="BodyKind.Tunnel"/>: 101 from HTTP/1, 200 from HTTP/2; the codec that passes it on says it in its own way.
+/// </summary>
 /// <remarks>Worker-owned, pooled with its codec stream.</remarks>
 internal sealed class ResponseHead : HeaderMap
 {

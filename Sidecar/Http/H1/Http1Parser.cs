@@ -332,18 +332,20 @@ internal struct Http1Parser
             var name = rest[..nameLength];
             Ascii.ToLowerInPlace(name);
             var id = HeaderNames.Lookup(name);
-            if (id == HeaderId.Unknown)
+            if (IsFraming(id))
             {
-                if (options.Underscores == UnderscoreAction.Allow || !name.Contains((byte)'_'))
-                    map.AddAt(HeaderId.Unknown, origin + position, nameLength, origin + position + start, end - start);
-                else if (options.Underscores == UnderscoreAction.Reject)
-                    return Failure.UnderscoreHeaderRejected;
-            }
-            else
-            {
-                var failure = ReadKnown(id, rest[start..end], origin + position + start, map, section, ref info);
+                // In trailers they would come too late to mean anything, so they do not travel on.
+                var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, rest[start..end], origin + position + start, map, section, ref info);
                 if (failure != Failure.None)
                     return failure;
+            }
+            else if (id != HeaderId.Unknown || options.Underscores == UnderscoreAction.Allow || !name.Contains((byte)'_'))
+            {
+                map.AddAt(id, origin + position, nameLength, origin + position + start, end - start);
+            }
+            else if (options.Underscores == UnderscoreAction.Reject)
+            {
+                return Failure.UnderscoreHeaderRejected;
             }
             position += next;
         }
@@ -354,18 +356,8 @@ internal struct Http1Parser
         return Failure.None;
     }
 
-    private static Failure ReadKnown(HeaderId id, Span<byte> value, int offset, HeaderMap map, Section section, ref Http1HeadInfo info)
-    {
-        switch (id)
-        {
-            case HeaderId.Connection or HeaderId.ContentLength or HeaderId.TransferEncoding or HeaderId.Host or HeaderId.Upgrade or HeaderId.Te
-                or HeaderId.KeepAlive or HeaderId.ProxyConnection or HeaderId.Http2Settings:
-                return section == Section.Trailers ? Failure.None : ReadFraming(id, value, offset, map, section, ref info);
-            default:
-                map.AddAt(id, -1, HeaderNames.Bytes(id).Length, offset, value.Length);
-                return Failure.None;
-        }
-    }
+    private static bool IsFraming(HeaderId id) => id is HeaderId.Connection or HeaderId.ContentLength or HeaderId.TransferEncoding or HeaderId.Host
+        or HeaderId.Upgrade or HeaderId.Te or HeaderId.KeepAlive or HeaderId.ProxyConnection or HeaderId.Http2Settings;
 
     private static Failure ReadFraming(HeaderId id, Span<byte> value, int offset, HeaderMap map, Section section, ref Http1HeadInfo info)
     {
