@@ -1,0 +1,348 @@
+"""The programs that are compared: how each is configured and started for one scenario, and how it is told what to do.
+
+Every peer gets one worker. Where a peer can do it, it does what a mesh proxy must: timeouts on, counters on, a request id and the
+forwarding headers set. A peer that cannot serve a scenario says so by cannot(), with the reason."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+def free_ports(count):
+    """Ports the kernel gave out and nobody holds now."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def program(name):
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+class Route:
+    """What a proxy has to do in a scenario: the protocols of both sides and the ports. tcp stands for bytes without meaning."""
+
+    def __init__(self, down, up, upstream_port, **extra):
+        self.down, self.up, self.upstream_port, self.extra = down, up, upstream_port, extra
+
+
+class Peer:
+    name = ""
+    program = ""
+
+    def __init__(self, work):
+        self.work, self.process, self.port, self.started_seconds = work, None, 0, 0.0
+        os.makedirs(work, exist_ok=True)
+
+    def absent(self):
+        """Why this peer is not measured at all, or None."""
+        return None if program(self.program) else f"{self.program} is not installed"
+
+    def cannot(self, route):
+        """Why this peer cannot serve the scenario, or None."""
+        return None
+
+    def command(self, route):
+        raise NotImplementedError
+
+    def version(self):
+        return ""
+
+    def start(self, route, cpu, environment=None):
+        self.port = free_ports(1)[0]
+        log = open(os.path.join(self.work, "log"), "ab")
+        pin = ["taskset", "-c", str(cpu)] if cpu is not None else []
+        begun = time.monotonic()
+        self.process = subprocess.Popen(pin + self.command(route), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                        env={**os.environ, **(environment or {})})
+        self.await_port(begun)
+
+    def await_port(self, begun):
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                self.started_seconds = time.monotonic() - begun
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() - begun > 60:
+                    raise RuntimeError(f"{self.name} did not start; see {self.work}/log")
+                time.sleep(0.001)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+    def write(self, name, text):
+        path = os.path.join(self.work, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def first_line(self, *command):
+        try:
+            out = subprocess.run(command, capture_output=True, text=True, timeout=10)
+            return (out.stdout or out.stderr).splitlines()[0].strip()
+        except (OSError, IndexError, subprocess.TimeoutExpired):
+            return ""
+
+
+class Floor(Peer):
+    """A relay in C that parses nothing: what no proxy can beat without doing less than moving the bytes."""
+    name = "floor"
+    program = "gcc"
+
+    def command(self, route):
+        return [compiled("floor/relay.c"), str(self.port), str(route.upstream_port)]
+
+    def cannot(self, route):
+        return None if route.down == route.up else "it translates nothing"
+
+
+class Haproxy(Peer):
+    name = "haproxy"
+    program = "haproxy"
+    splice = False
+
+    def version(self):
+        return self.first_line(program(self.program), "-v")
+
+    def command(self, route):
+        mode = "tcp" if route.up == "tcp" else "http"
+        http = """
+  http-request set-header x-forwarded-proto http
+  http-request set-header x-request-id %[uuid()]
+  http-response set-header server haproxy""" if mode == "http" else ""
+        splice = "\n  option splice-request\n  option splice-response" if self.splice else ""
+        path = self.write("haproxy.cfg", f"""global
+  nbthread 1
+  maxconn 30000
+defaults
+  mode {mode}
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s{splice}
+frontend f
+  bind 127.0.0.1:{self.port} backlog 4096{' proto h2' if route.down == 'h2' else ''}
+  default_backend b{http}
+backend b
+  {'http-reuse always' if mode == 'http' else ''}
+  server s 127.0.0.1:{route.upstream_port}{' proto h2' if route.up == 'h2' else ''}
+""")
+        return [program("haproxy"), "-db", "-f", path]
+
+    def cannot(self, route):
+        return "only for bytes" if self.splice and route.up != "tcp" else None
+
+
+class HaproxySplice(Haproxy):
+    name = "haproxy-splice"
+    splice = True
+
+
+class Nginx(Peer):
+    name = "nginx"
+    program = "nginx"
+
+    def version(self):
+        return self.first_line(program(self.program), "-v")
+
+    def cannot(self, route):
+        if route.up == "h2":
+            return "it has no HTTP/2 towards a backend"
+        if route.up == "tcp":
+            return "its stream module is a package of its own"
+        return None
+
+    def command(self, route):
+        path = self.write("nginx.conf", f"""daemon off; master_process off; pid {self.work}/pid; error_log {self.work}/error.log;
+worker_rlimit_nofile 65536;
+events {{ worker_connections 30000; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;
+  client_body_temp_path {self.work}/body; proxy_temp_path {self.work}/proxy; fastcgi_temp_path {self.work}/f; uwsgi_temp_path {self.work}/u; scgi_temp_path {self.work}/s;
+  upstream backend {{ server 127.0.0.1:{route.upstream_port}; keepalive 1000; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{self.port} backlog=4096{' http2' if route.down == 'h2' else ''};
+    location / {{
+      proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Request-Id $request_id;
+    }}
+  }}
+}}
+""")
+        return [program("nginx"), "-p", self.work, "-c", path]
+
+
+class Nghttpx(Peer):
+    name = "nghttpx"
+    program = "nghttpx"
+
+    def version(self):
+        return self.first_line(program(self.program), "--version")
+
+    def cannot(self, route):
+        return "it proxies HTTP only" if route.up == "tcp" else None
+
+    def command(self, route):
+        return [program("nghttpx"), "--conf=/dev/null", "--single-process", "--workers=1", "--errorlog-file=/dev/null", "--accesslog-file=/dev/null",
+                f"--frontend=127.0.0.1,{self.port};no-tls", f"--backend=127.0.0.1,{route.upstream_port};;no-tls" + (";proto=h2" if route.up == "h2" else ""),
+                "--backlog=4096", "--rlimit-nofile=65536", "--frontend-http2-max-concurrent-streams=1000", "--backend-connections-per-host=1000"]
+
+
+class Yarp(Peer):
+    name = "yarp"
+    program = "dotnet"
+    reason = None
+    built = None
+
+    def absent(self):
+        missing = super().absent()
+        if missing:
+            return missing
+        if Yarp.built is None and Yarp.reason is None:
+            out = os.path.join(ROOT, "artifacts", "perf", "yarp")
+            made = subprocess.run(["dotnet", "build", os.path.join(HERE, "peers", "yarp"), "-c", "Release", "-v", "quiet", "-nologo", "-o", out,
+                                   "-p:UseSharedCompilation=false", f"-p:BaseIntermediateOutputPath={out}.obj/"], capture_output=True, text=True)
+            if made.returncode == 0:
+                Yarp.built = os.path.join(out, "Yarp.dll")
+            else:
+                Yarp.reason = "its package could not be restored or built here"
+        return Yarp.reason
+
+    def cannot(self, route):
+        return "it proxies HTTP only" if route.up == "tcp" else None
+
+    def version(self):
+        return "Yarp.ReverseProxy 2.3.0"
+
+    def command(self, route):
+        return ["dotnet", Yarp.built, str(self.port), str(route.upstream_port), route.down, route.up]
+
+    def start(self, route, cpu, environment=None):
+        super().start(route, cpu, {"DOTNET_gcServer": "0", "DOTNET_TieredPGO": "1"})
+
+
+class EnvoyLike(Peer):
+    """Envoy's bootstrap, for Envoy and for us: the same document."""
+    api = None
+
+    def admin_port(self):
+        return self.api
+
+    def bootstrap(self, route):
+        self.api = free_ports(1)[0]
+        return self.write("bootstrap.json", json.dumps(bootstrap(route, self.port, self.api), indent=1))
+
+
+class Envoy(EnvoyLike):
+    name = "envoy"
+    program = "envoy"
+
+    def version(self):
+        return self.first_line("envoy", "--version")
+
+    def command(self, route):
+        return ["envoy", "-c", self.bootstrap(route), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
+
+
+class Sidecar(EnvoyLike):
+    name = "sidecar"
+
+    def __init__(self, work, executable=None, name=None):
+        super().__init__(work)
+        self.executable = executable or os.environ.get("SIDECAR") or os.path.join(ROOT, "artifacts", "sidecar")
+        self.name = name or "sidecar"
+
+    def absent(self):
+        return None if os.path.exists(self.executable) else f"{self.executable} is not there: ./build.sh publish"
+
+    def version(self):
+        return self.first_line(self.executable, "version")
+
+    def command(self, route):
+        path = self.bootstrap(route)
+        return [self.executable, "run", "-c", path, "--concurrency", "1", "--log-level", "warning", "--admin-address", f"127.0.0.1:{self.api}",
+                "--readiness-address", "off", "--prometheus-address", "off"]
+
+    def memory(self):
+        """The admin page's figures: collections and bytes allocated since the start."""
+        with socket.create_connection(("127.0.0.1", self.api), 10) as to:
+            to.sendall(b"GET /memory HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
+            text = b""
+            while more := to.recv(65536):
+                text += more
+        page = json.loads(text[text.index(b"{"):text.rindex(b"}") + 1])
+        return int(page["gc_collections"]), int(page["total_allocated"])
+
+
+def endpoint(port):
+    return {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+
+
+def cluster(name, port, h2):
+    document = {
+        "name": name, "type": "STATIC", "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint(port)]}]},
+    }
+    if h2:
+        document["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}}}}
+    return document
+
+
+def bootstrap(route, port, admin):
+    """One listener, one route, one cluster; extra routes and clusters where the scenario asks for them."""
+    if route.up == "tcp":
+        filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "bulk", "cluster": "backend"}}]
+    else:
+        hosts = [{"name": f"other{i}", "domains": [f"other{i}.example"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]}
+                 for i in range(route.extra.get("other_routes", 0))]
+        hosts.append({"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "15s"}}]})
+        filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "perf", "codec_type": "HTTP2" if route.down == "h2" else "HTTP1", "stream_idle_timeout": "300s", "request_timeout": "300s",
+            "http2_protocol_options": {"max_concurrent_streams": 1000},
+            "route_config": {"name": "all", "virtual_hosts": hosts},
+            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]
+    clusters = [cluster("backend", route.upstream_port, route.up == "h2")]
+    clusters += [cluster(f"other{i}", route.upstream_port, False) for i in range(route.extra.get("other_clusters", 0))]
+    return {
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
+        "static_resources": {
+            "listeners": [{"name": "perf", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}, "filter_chains": [{"filters": filters}]}],
+            "clusters": clusters,
+        },
+    }
+
+
+def compiled(source):
+    """The executable of a C file of this folder, made when it is older than its source."""
+    source = os.path.join(HERE, source)
+    out = os.path.join(ROOT, "artifacts", "perf", "bin", os.path.splitext(os.path.basename(source))[0])
+    if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        subprocess.run(["gcc", "-O2", "-o", out, source], check=True)
+    return out
+
+
+ALL = {peer.name: peer for peer in (Sidecar, Floor, Haproxy, HaproxySplice, Nginx, Nghttpx, Yarp, Envoy)}
