@@ -5,6 +5,7 @@ forwarding headers set. A peer that cannot serve a scenario says so by cannot(),
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -112,6 +113,8 @@ class Floor(Peer):
         return [compiled("floor/relay.c"), str(self.port), str(route.upstream_port)]
 
     def cannot(self, route):
+        if route.extra.get("closes"):
+            return "it does not see where a request ends"
         return None if route.down == route.up else "it translates nothing"
 
 
@@ -129,10 +132,13 @@ class Haproxy(Peer):
   http-request set-header x-forwarded-proto http
   http-request set-header x-request-id %[uuid()]
   http-response set-header server haproxy""" if mode == "http" else ""
+        # Each connection may need a descriptor on both sides; an idle one has no upstream, so the scenario with most is not cut.
+        descriptors = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         splice = "\n  option splice-request\n  option splice-response" if self.splice else ""
         path = self.write("haproxy.cfg", f"""global
   nbthread 1
-  maxconn 30000
+  ulimit-n {descriptors}
+  maxconn {(descriptors - 1000) // (3 if self.splice else 1) // 2}
 defaults
   mode {mode}
   timeout connect 5s
@@ -172,8 +178,7 @@ class Nginx(Peer):
 
     def command(self, route):
         path = self.write("nginx.conf", f"""daemon off; master_process off; pid {self.work}/pid; error_log {self.work}/error.log;
-worker_rlimit_nofile 65536;
-events {{ worker_connections 30000; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;
   client_body_temp_path {self.work}/body; proxy_temp_path {self.work}/proxy; fastcgi_temp_path {self.work}/f; uwsgi_temp_path {self.work}/u; scgi_temp_path {self.work}/s;
@@ -203,7 +208,7 @@ class Nghttpx(Peer):
     def command(self, route):
         return [program("nghttpx"), "--conf=/dev/null", "--single-process", "--workers=1", "--errorlog-file=/dev/null", "--accesslog-file=/dev/null",
                 f"--frontend=127.0.0.1,{self.port};no-tls", f"--backend=127.0.0.1,{route.upstream_port};;no-tls" + (";proto=h2" if route.up == "h2" else ""),
-                "--backlog=4096", "--rlimit-nofile=65536", "--frontend-http2-max-concurrent-streams=1000", "--backend-connections-per-host=1000"]
+                "--backlog=4096", "--frontend-http2-max-concurrent-streams=1000", "--backend-connections-per-host=1000"]
 
 
 class Yarp(Peer):

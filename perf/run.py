@@ -203,6 +203,9 @@ def syscalls(peer, work):
 
 def measure(name, scenario, connections, body, candidates, runs, seconds, log):
     kind = scenario["kind"]
+    if kind == "idle":
+        # The load, and a proxy that counts twice, must fit their descriptors.
+        connections = min(connections, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 3000) // 2)
     h1_port, h2_port, tcp_port = catalogue.free_ports(3)
     backend = subprocess.Popen(["taskset", "-c", str(LOAD_CPU), catalogue.compiled("load/backend.c"), str(h1_port), str(h2_port), str(tcp_port)],
                                env={**os.environ, "BODY_BYTES": str(body if kind != "bulk" else 0)})
@@ -242,7 +245,12 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
                 entry = result["peers"][peer.name]
                 held = idle_connections(route, peer.port, 1)
                 before = memory_of(peer.process.pid)
-                held += idle_connections(route, peer.port, connections)
+                try:
+                    held += idle_connections(route, peer.port, connections)
+                except OSError as error:
+                    result["skipped"][peer.name] = f"it did not hold {connections} connections ({error})"
+                    del result["peers"][peer.name]
+                    continue
                 time.sleep(1.5)
                 after = memory_of(peer.process.pid)
                 entry["idle_memory"] = after
