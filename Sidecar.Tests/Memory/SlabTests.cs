@@ -22,20 +22,39 @@ public class SlabTests
     }
 
     [Fact]
-    public void BlocksBeyondTheFreeList_AreLetGo()
+    public void BlocksOutAtOnce_AreKept_UntilTwoPeriodsHadNoUseForThem()
     {
-        var slab = new Slab(16);
-        var blocks = new List<SlabBlock>();
-        for (int i = 0; i < Slab.FreeBlocksMax + 10; i++)
-            blocks.Add(slab.Rent());
-        foreach (var block in blocks)
-            slab.Return(block);
+        var slab = new Slab(16, freeBlocksMax: 4);
+        var blocks = RentAll(slab, 10);
+        ReturnAll(slab, blocks);
         Assert.Equal(0, slab.RentedCount);
-        var kept = new HashSet<SlabBlock>(blocks.GetRange(0, Slab.FreeBlocksMax));
-        for (int i = 0; i < Slab.FreeBlocksMax; i++)
-            Assert.Contains(slab.Rent(), kept);
-        Assert.DoesNotContain(slab.Rent(), blocks);
+        Assert.Subset(new HashSet<SlabBlock>(blocks), new HashSet<SlabBlock>(Again(slab, 10)));
+
+        slab.Trim();
+        Assert.Subset(new HashSet<SlabBlock>(blocks), new HashSet<SlabBlock>(Again(slab, 10)));
+
+        slab.Trim();
+        slab.Trim();
+        var later = RentAll(slab, 10);
+        Assert.Equal(4, later.FindAll(blocks.Contains).Count);
     }
+
+    private static List<SlabBlock> Again(Slab slab, int count)
+    {
+        var blocks = RentAll(slab, count);
+        ReturnAll(slab, blocks);
+        return blocks;
+    }
+
+    private static List<SlabBlock> RentAll(Slab slab, int count)
+    {
+        var blocks = new List<SlabBlock>();
+        for (int i = 0; i < count; i++)
+            blocks.Add(slab.Rent());
+        return blocks;
+    }
+
+    private static void ReturnAll(Slab slab, List<SlabBlock> blocks) => blocks.ForEach(slab.Return);
 
     [Fact]
     public void Blocks_ArePinned_AddressIsTheirs()

@@ -51,6 +51,9 @@ internal sealed class EventLoop : IDisposable
     private const int ScratchBytes = 256 * 1024;
 #endif
 
+    /// <summary>How long blocks that a burst needed stay at hand, at least. A quiet loop wakes for its timers anyway, so none is armed for this.</summary>
+    private const long SlabTrimMs = 5_000;
+
     private const ulong BellToken = ulong.MaxValue;
 
     private readonly LoopClock _clock;
@@ -74,6 +77,7 @@ internal sealed class EventLoop : IDisposable
     private long _unixMs;
     private long _longestTurnUs;
     private long _faults;
+    private long _nextTrimMs;
     private volatile bool _stopRequested;
 
     /// <exception cref="InvalidOperationException">The kernel gives no epoll or eventfd: out of descriptors or memory at start.</exception>
@@ -271,6 +275,12 @@ internal sealed class EventLoop : IDisposable
 
         while (_released.Take() is { } item)
             CallRelease(item);
+
+        if (_nowMs >= _nextTrimMs)
+        {
+            _nextTrimMs = _nowMs + SlabTrimMs;
+            Slab.Trim();
+        }
 
         long turnUs = (ReadClock() - startNs) / 1000;
         if (turnUs > Volatile.Read(ref _longestTurnUs))

@@ -32,8 +32,9 @@ internal sealed class SlabBlock
 }
 
 /// <summary>
-/// A worker's supply of pinned blocks of one size, with a free list. Blocks are made on demand and kept for reuse up to
-/// <see cref="FreeBlocksMax"/>; beyond that they go back to the garbage collector, so a burst does not stay resident.
+/// A worker's supply of pinned blocks of one size, with a free list. Blocks are made on demand and kept for reuse: <see cref="FreeBlocksMax"/>
+/// of them for good, and as many as were out at once lately, so that steady traffic of any width allocates nothing while a burst
+/// that has passed goes back to the garbage collector.
 /// </summary>
 /// <remarks>Worker-owned, no locks. Addresses are stable, so system calls take them without pinning.</remarks>
 internal sealed class Slab
@@ -53,6 +54,8 @@ internal sealed class Slab
     private SlabBlock? _free;
     private int _freeCount;
     private int _rentedCount;
+    private int _rentedPeak;            // since the last Trim
+    private int _rentedPeakBefore;      // in the period before that
 
     internal Slab(int blockSize = DefaultBlockSize, int freeBlocksMax = FreeBlocksMax)
     {
@@ -68,7 +71,8 @@ internal sealed class Slab
 
     internal SlabBlock Rent()
     {
-        _rentedCount++;
+        if (++_rentedCount > _rentedPeak)
+            _rentedPeak = _rentedCount;
         var block = _free;
         if (block is null)
             return NewBlock();
@@ -83,7 +87,7 @@ internal sealed class Slab
         Debug.Assert(block.Length == _blockSize);
         _rentedCount--;
         block.Start = block.End = 0;
-        if (_freeCount >= _freeBlocksMax)
+        if (_freeCount >= FreeLimit)
         {
             block.Next = null;
             return;
@@ -92,6 +96,22 @@ internal sealed class Slab
         _free = block;
         _freeCount++;
     }
+
+    /// <summary>A period is over: lets go of free blocks that neither it nor the one before had a use for. The loop calls it every few seconds.</summary>
+    internal void Trim()
+    {
+        _rentedPeakBefore = _rentedPeak;
+        _rentedPeak = _rentedCount;
+        while (_freeCount > FreeLimit)
+        {
+            var block = _free!;
+            _free = block.Next;
+            block.Next = null;
+            _freeCount--;
+        }
+    }
+
+    private int FreeLimit => Math.Max(_freeBlocksMax, Math.Max(_rentedPeak, _rentedPeakBefore));
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private SlabBlock NewBlock() => new(_blockSize);
