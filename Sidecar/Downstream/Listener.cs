@@ -89,7 +89,9 @@ internal sealed class Listener : IAcceptHandler
         _stats.Inc(ListenerStats.CxTotal);
         _stats.Inc(ListenerStats.CxActive);
         var accepted = _listeners.Rent();
-        if (accepted.Open(this, fd, peer, socket.Limit))
+        // Bound to one address, every connection has it: the kernel need not be asked. Not so where anybody's connections are taken.
+        var local = Config.Transparent || socket.Address.IsAny || !socket.Address.IsIp ? default : socket.Address;
+        if (accepted.Open(this, fd, peer, local, socket.Limit))
             Admit(accepted);
     }
 
@@ -192,7 +194,7 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
     internal override Connection Connection => _connection;
 
     /// <summary>Wraps the descriptor; false when that failed and everything is given back.</summary>
-    internal bool Open(Listener listener, int fd, in Address peer, ConnectionLimit? limit)
+    internal bool Open(Listener listener, int fd, in Address peer, in Address local, ConnectionLimit? limit)
     {
         _listener = listener;
         _next = 0;
@@ -207,6 +209,8 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
         connection.Limit = limit;
         _connection = connection;
         Source = peer;
+        if (!local.IsNone)
+            connection.LocalAddress = local;
         Destination = connection.LocalAddress;
         return true;
     }
