@@ -41,9 +41,11 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     private readonly LoopWork _moreInput;
     private readonly LoopTimer _idle;
     private readonly LoopTimer _headers;
-    private readonly LoopTimer _maxDuration;
-    private readonly LoopTimer _drainEnd;
-    private readonly LoopTimer _tick;
+
+    // Made when first wanted: most connections never do, and an idle one should be small.
+    private LoopTimer? _maxDuration;
+    private LoopTimer? _drainEnd;
+    private LoopTimer? _tick;
 
     private Http1ServerCodec? _http1;
     private Http2ServerCodec? _http2;
@@ -73,9 +75,6 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         _moreInput = new LoopWork(this, MoreInputWork);
         _idle = new LoopTimer(this, (int)Timer.Idle);
         _headers = new LoopTimer(this, (int)Timer.RequestHeaders);
-        _maxDuration = new LoopTimer(this, (int)Timer.MaxDuration);
-        _drainEnd = new LoopTimer(this, (int)Timer.DrainEnd);
-        _tick = new LoopTimer(this, (int)Timer.Tick);
     }
 
     /// <summary>Place in the manager's list of connections.</summary>
@@ -104,7 +103,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         if (_config.IdleTimeoutMs > 0)
             _loop.Schedule(_idle, _config.IdleTimeoutMs);
         if (_config.MaxConnectionDurationMs > 0)
-            _loop.Schedule(_maxDuration, _config.MaxConnectionDurationMs);
+            _loop.Schedule(_maxDuration ??= new LoopTimer(this, (int)Timer.MaxDuration), _config.MaxConnectionDurationMs);
         if (_config.RequestHeadersTimeoutMs > 0)
             _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
     }
@@ -184,9 +183,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
         _loop.Cancel(_idle);
         _loop.Cancel(_headers);
-        _loop.Cancel(_maxDuration);
-        _loop.Cancel(_drainEnd);
-        _loop.Cancel(_tick);
+        CancelMade(_maxDuration);
+        CancelMade(_drainEnd);
+        CancelMade(_tick);
         Context.CountClosed(_manager.Worker.Index);
         _manager.OnConnectionClosed(this);
         // Streams of this turn may still look at the connection from their own frames. One with a broken codec is not used again.
@@ -274,7 +273,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             return;
         _codec.StartDrain();
         if (_codec.Version == HttpVersion.Http2)
-            _loop.Schedule(_drainEnd, _config.DrainTimeoutMs);
+            _loop.Schedule(_drainEnd ??= new LoopTimer(this, (int)Timer.DrainEnd), _config.DrainTimeoutMs);
         Settle();
     }
 
@@ -319,7 +318,15 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         _codec = _http2;
         _stats.Inc(HttpStats.CxHttp2Total);
         _stats.Inc(HttpStats.CxHttp2Active);
-        _loop.Schedule(_tick, TickMs);
+        ScheduleTick();
+    }
+
+    private void ScheduleTick() => _loop.Schedule(_tick ??= new LoopTimer(this, (int)Timer.Tick), TickMs);
+
+    private void CancelMade(LoopTimer? timer)
+    {
+        if (timer is not null)
+            _loop.Cancel(timer);
     }
 
     private void PauseForCodec()
@@ -352,8 +359,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         _streams++;
         _requests++;
         _loop.Cancel(_headers);
-        if (_codec!.Version == HttpVersion.Http2 && !_tick.IsArmed)
-            _loop.Schedule(_tick, TickMs);
+        if (_codec!.Version == HttpVersion.Http2 && _tick is not { IsArmed: true })
+            ScheduleTick();
         if (_config.MaxRequestsPerConnection > 0 && _requests >= _config.MaxRequestsPerConnection && !_draining)
         {
             _stats.Inc(HttpStats.CxMaxRequestsReached);
@@ -424,7 +431,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         if (failure != Failure.None)
             FailConnection(failure);
         else if (_streams > 0 || _config.Http2.KeepaliveIntervalMs > 0)
-            _loop.Schedule(_tick, TickMs);
+            ScheduleTick();
     }
 
     /// <summary>The codec's side of the connection.</summary>

@@ -52,7 +52,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private readonly ByteBuffer _input;
     private readonly LoopWork _flush;
     private readonly LoopWork _pending;
-    private readonly LoopTimer _timer;
+    private LoopTimer? _timer;
 
     private Transport _transport = RawTransport.Instance;
     private Transport? _nextTransport;
@@ -92,7 +92,15 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         Output = new BufferChain(loop.Slab);
         _flush = new LoopWork(this, WorkFlush);
         _pending = new LoopWork(this, WorkPending);
-        _timer = new LoopTimer(this);
+    }
+
+    /// <summary>For connecting, handshakes and delayed closes: made when one is first wanted, since ten thousand idle connections want none.</summary>
+    private LoopTimer Timer => _timer ??= new LoopTimer(this);
+
+    private void CancelTimer()
+    {
+        if (_timer is not null)
+            _loop.Cancel(_timer);
     }
 
     // ---- facts ----------------------------------------------------------------------------------------------
@@ -212,7 +220,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         }
         connection.Prepare(fd, remote, transport, handler, state, isUpstream);
         if (timeoutMs > 0)
-            loop.Schedule(connection._timer, timeoutMs);
+            loop.Schedule(connection.Timer, timeoutMs);
         return connection;
     }
 
@@ -318,7 +326,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         Debug.Assert(_state == State.Open);
         _nextTransport = transport;
         if (handshakeTimeoutMs > 0)
-            _loop.Schedule(_timer, handshakeTimeoutMs);
+            _loop.Schedule(Timer, handshakeTimeoutMs);
         if (!_presenting)
             _loop.RunNextTurn(_pending);
     }
@@ -350,11 +358,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         _state = State.Closing;
         _closeDelayMs = delayMs;
         _shutdownWanted = true;
-        _readReady = true;
+        // Splicing leaves bytes unread that no short read has vouched for; otherwise _readReady knows, and asking once more is a call in vain.
+        _readReady |= SpliceIn is not null;
         if (delayMs > 0)
-            _loop.Schedule(_timer, delayMs);
+            _loop.Schedule(Timer, delayMs);
         _loop.RunAtTurnEnd(_flush);
-        _loop.RunNextTurn(_pending);
+        if (_readReady)
+            _loop.RunNextTurn(_pending);
     }
 
     /// <summary>Closes now; what is queued is lost. With <paramref name="reset"/> the peer gets a RST.</summary>
@@ -363,7 +373,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_state == State.Closed)
             return;
         _state = State.Closed;
-        _loop.Cancel(_timer);
+        CancelTimer();
         _loop.Cancel(_flush);
         _loop.Cancel(_pending);
         if (_fd >= 0)
@@ -509,7 +519,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private void BecomeOpen()
     {
         _state = State.Open;
-        _loop.Cancel(_timer);
+        CancelTimer();
         LastActivityMs = _loop.NowMs;
         _handler.OnConnected(this);
         if (_state == State.Open && (!Output.IsEmpty || _shutdownWanted))
@@ -699,7 +709,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             if (empty)
                 FinishClosing();
             else if (sentAny && _closeDelayMs > 0)
-                _loop.Schedule(_timer, _closeDelayMs); // the limit is on standing still
+                _loop.Schedule(Timer, _closeDelayMs); // the limit is on standing still
             return;
         }
         if (empty && sentAny)
