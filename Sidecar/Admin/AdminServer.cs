@@ -200,10 +200,27 @@ internal sealed class AdminConnection : ConnectionHandler
             {
                 int equals = pair.IndexOf('=');
                 string name = equals < 0 ? pair : pair[..equals];
-                query[Uri.UnescapeDataString(name)] = equals < 0 ? "" : Uri.UnescapeDataString(pair[(equals + 1)..].Replace('+', ' '));
+                query[Decode(name)] = equals < 0 ? "" : Decode(pair[(equals + 1)..].Replace('+', ' '));
             }
         }
         return new AdminRequest(Ascii.String(head.MethodBytes), question < 0 ? target : target[..question], query);
+    }
+
+    // Percent-decoding (RFC 3986 section 2.1); what is no escape stays as it is.
+    private static string Decode(string text)
+    {
+        if (!text.Contains('%'))
+            return text;
+        var bytes = new List<byte>(text.Length);
+        for (int i = 0; i < text.Length; i++)
+        {
+            int high = text[i] == '%' && i + 2 < text.Length ? Ascii.HexValue((byte)text[i + 1]) : -1;
+            int low = high >= 0 ? Ascii.HexValue((byte)text[i + 2]) : -1;
+            bytes.Add(low >= 0 ? (byte)(high << 4 | low) : (byte)text[i]);
+            if (low >= 0)
+                i += 2;
+        }
+        return Encoding.UTF8.GetString(bytes.ToArray());
     }
 
     private sealed class Request(AdminConnection owner) : RequestSink

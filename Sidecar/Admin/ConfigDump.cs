@@ -1,9 +1,10 @@
 using System;
 using System.Buffers;
 using System.Globalization;
+using System.Text;
 using System.Text.Json;
-using System.Text.RegularExpressions;
 using Sidecar.Config;
+using Sidecar.Routing;
 using Sidecar.Server;
 using Sidecar.Wire;
 
@@ -28,16 +29,13 @@ internal static class ConfigDump
 
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
-        Regex? names = null;
+        LinearRegex? names = null;
         if (request.Param("name_regex") is { Length: > 0 } pattern)
         {
-            try
+            names = LinearRegex.TryCompile(pattern, RegexUse.FullMatch, out string error);
+            if (names is null)
             {
-                names = new Regex($"^(?:{pattern})$", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
-            }
-            catch (Exception e) when (e is ArgumentException or NotSupportedException)
-            {
-                answer(AdminResponse.Text($"Error while parsing name_regex from {pattern}: {e.Message}\n", 400));
+                answer(AdminResponse.Text($"Error while parsing name_regex from {pattern}: {error}\n", 400));
                 return;
             }
         }
@@ -68,7 +66,7 @@ internal static class ConfigDump
     internal static string Time(long unixMs) =>
         DateTimeOffset.FromUnixTimeMilliseconds(unixMs).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
 
-    private static bool WriteAll(Utf8JsonWriter json, ProxyServer server, bool includeEds, Regex? names)
+    private static bool WriteAll(Utf8JsonWriter json, ProxyServer server, bool includeEds, LinearRegex? names)
     {
         if (server.Bootstrap is { Type: { } bootstrapType } bootstrap)
         {
@@ -92,7 +90,7 @@ internal static class ConfigDump
         return true;
     }
 
-    private static bool WriteOne(Utf8JsonWriter json, ProxyServer server, string resource, Regex? names)
+    private static bool WriteOne(Utf8JsonWriter json, ProxyServer server, string resource, LinearRegex? names)
     {
         foreach (var section in s_sections)
         {
@@ -101,7 +99,7 @@ internal static class ConfigDump
                 continue;
             foreach (var state in server.Snapshot?.Resources ?? [])
             {
-                if (state.TypeUrl == section.TypeUrl && IsStatic(server, state) == isStatic && (names?.IsMatch(state.Name) ?? true))
+                if (state.TypeUrl == section.TypeUrl && IsStatic(server, state) == isStatic && (names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
                     WriteState(json, section, state, isStatic, withType: true);
             }
             return true;
@@ -109,12 +107,12 @@ internal static class ConfigDump
         return false;
     }
 
-    private static void WriteStates(Utf8JsonWriter json, ProxyServer server, Section section, string name, Regex? names, bool isStatic)
+    private static void WriteStates(Utf8JsonWriter json, ProxyServer server, Section section, string name, LinearRegex? names, bool isStatic)
     {
         bool open = false;
         foreach (var state in server.Snapshot?.Resources ?? [])
         {
-            if (state.TypeUrl != section.TypeUrl || IsStatic(server, state) != isStatic || !(names?.IsMatch(state.Name) ?? true))
+            if (state.TypeUrl != section.TypeUrl || IsStatic(server, state) != isStatic || !(names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
                 continue;
             if (!open)
                 json.WriteStartArray(name);

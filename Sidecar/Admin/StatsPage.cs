@@ -4,7 +4,7 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.RegularExpressions;
+using Sidecar.Routing;
 using Sidecar.Server;
 using Sidecar.Telemetry.Stats;
 
@@ -50,25 +50,20 @@ internal static class StatsPage
         answer(new AdminResponse(200, "text/plain; version=0.0.4; charset=UTF-8", Encoding.UTF8.GetBytes(text)));
     }
 
-    private static bool TryFilter(AdminRequest request, Action<AdminResponse> answer, out Regex? filter)
+    private static bool TryFilter(AdminRequest request, Action<AdminResponse> answer, out LinearRegex? filter)
     {
         filter = null;
         if (request.Param("filter") is not { Length: > 0 } pattern)
             return true;
-        try
-        {
-            // NonBacktracking: an operator's pattern must not stop the control loop.
-            filter = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+        // Linear in the name whatever the pattern is: an operator's filter must not stop the control loop.
+        filter = LinearRegex.TryCompile(pattern, RegexUse.Search, out string error);
+        if (filter is not null)
             return true;
-        }
-        catch (Exception e) when (e is ArgumentException or NotSupportedException)
-        {
-            answer(AdminResponse.Text($"Invalid re2 regex: {e.Message}\n", 400));
-            return false;
-        }
+        answer(AdminResponse.Text($"Invalid re2 regex: {error}\n", 400));
+        return false;
     }
 
-    private static AdminResponse Text(ProxyServer server, AdminRequest request, Regex? filter)
+    private static AdminResponse Text(ProxyServer server, AdminRequest request, LinearRegex? filter)
     {
         var lines = new List<(string Name, string Value)>();
         var histograms = new List<(string Name, string Value)>();
@@ -85,7 +80,7 @@ internal static class StatsPage
         return AdminResponse.Text(text.ToString());
     }
 
-    private static AdminResponse Json(ProxyServer server, AdminRequest request, Regex? filter)
+    private static AdminResponse Json(ProxyServer server, AdminRequest request, LinearRegex? filter)
     {
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer))
@@ -142,7 +137,7 @@ internal static class StatsPage
     }
 
     private static void ForEach(
-        ProxyServer server, AdminRequest request, Regex? filter, Action<string, StatKind, long> number, Action<string, Histogram?> distribution)
+        ProxyServer server, AdminRequest request, LinearRegex? filter, Action<string, StatKind, long> number, Action<string, Histogram?> distribution)
     {
         bool usedOnly = request.Has("usedonly");
         StatKind? only = request.Param("type") switch
@@ -158,7 +153,7 @@ internal static class StatsPage
             {
                 var definition = scope.Schema.Definitions[i];
                 string name = scope.Prefix + definition.Name;
-                if (only is not null && only != definition.Kind || filter is not null && !filter.IsMatch(name))
+                if (only is not null && only != definition.Kind || filter is not null && !filter.IsMatch(Encoding.UTF8.GetBytes(name)))
                     continue;
                 if (definition.Kind == StatKind.Histogram)
                 {
@@ -190,7 +185,7 @@ internal static class StatsPage
     /// <summary>
     /// The exposition format: names are <c>envoy_</c> and the scope's family, tags are labels; values of a name stand together under one TYPE line.
     /// </summary>
-    internal static string PrometheusText(IEnumerable<StatsScope> scopes, bool usedOnly, Regex? filter)
+    internal static string PrometheusText(IEnumerable<StatsScope> scopes, bool usedOnly, LinearRegex? filter)
     {
         var families = new SortedDictionary<string, (StatKind Kind, StringBuilder Samples)>(StringComparer.Ordinal);
         foreach (var scope in scopes)
@@ -199,7 +194,7 @@ internal static class StatsPage
             for (int i = 0; i < scope.Schema.Count; i++)
             {
                 var definition = scope.Schema.Definitions[i];
-                if (filter is not null && !filter.IsMatch(scope.Prefix + definition.Name))
+                if (filter is not null && !filter.IsMatch(Encoding.UTF8.GetBytes(scope.Prefix + definition.Name)))
                     continue;
                 var (metric, extraLabel) = MetricName(scope, definition.Name);
                 string all = extraLabel.Length == 0 ? labels : labels.Length == 0 ? extraLabel : labels + "," + extraLabel;
