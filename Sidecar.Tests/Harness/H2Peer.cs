@@ -24,7 +24,7 @@ internal sealed record H2Frame(FrameType Type, FrameFlags Flags, uint StreamId, 
 }
 
 /// <summary>Frames and header blocks made by hand, wrong ones included.</summary>
-internal static class H2
+internal static class H2Wire
 {
     internal static readonly byte[] Preface = Http2Preface.Bytes.ToArray();
 
@@ -190,7 +190,7 @@ internal abstract class H2Peer
 
     internal void Send(params byte[][] parts)
     {
-        var bytes = H2.Join(parts);
+        var bytes = H2Wire.Join(parts);
         LongestSend = Math.Max(LongestSend, bytes.Length);
         if (Cut.Split > 0 && Cut.Split < bytes.Length)
         {
@@ -206,7 +206,7 @@ internal abstract class H2Peer
     {
         if (Error != Failure.None)
             return;
-        var input = _rest.Length == 0 ? bytes : H2.Join(_rest, bytes);
+        var input = _rest.Length == 0 ? bytes : H2Wire.Join(_rest, bytes);
         do
         {
             Codec.NowMs = NowMs;
@@ -241,11 +241,11 @@ internal abstract class H2Peer
         }
         var bytes = _unparsed.ToArray();
         int at = 0;
-        if (this is H2ServerPeer && !_prefaceSeen && bytes.Length >= H2.Preface.Length)
+        if (this is H2ServerPeer && !_prefaceSeen && bytes.Length >= H2Wire.Preface.Length)
         {
-            Assert.Equal(H2.Preface, bytes[..H2.Preface.Length]);
+            Assert.Equal(H2Wire.Preface, bytes[..H2Wire.Preface.Length]);
             _prefaceSeen = true;
-            at = H2.Preface.Length;
+            at = H2Wire.Preface.Length;
         }
         while (bytes.Length - at >= FrameHeader.Size && (_prefaceSeen || this is H2ClientPeer))
         {
@@ -286,8 +286,8 @@ internal abstract class H2Peer
     internal void Handshake(params (SettingId, uint)[] settings)
     {
         if (this is H2ClientPeer)
-            Send(H2.Preface);
-        Send(H2.Settings(settings), H2.Frame(FrameType.Settings, FrameFlags.Ack, 0));
+            Send(H2Wire.Preface);
+        Send(H2Wire.Settings(settings), H2Wire.Frame(FrameType.Settings, FrameFlags.Ack, 0));
         Frames.Clear();
     }
 
@@ -318,7 +318,7 @@ internal abstract class H2Peer
     {
         Assert.Equal(Failure.None, Error);
         Frames.Clear();
-        Send(H2.Ping("alive???"));
+        Send(H2Wire.Ping("alive???"));
         Assert.Equal("alive???", Encoding.Latin1.GetString(Expect(FrameType.Ping, 0).Payload));
         Assert.True(Expect(FrameType.Ping, 0).IsAck);
     }
@@ -383,7 +383,7 @@ internal sealed class H2ClientPeer : H2Peer
         var stream = Requests[id].Stream;
         stream.SendHead(head, endStream: end && body.Length == 0);
         if (body.Length > 0)
-            stream.SendBody(H2.Bytes(body), end);
+            stream.SendBody(H2Wire.Bytes(body), end);
         Read();
     }
 
@@ -463,7 +463,7 @@ internal sealed class TestRequest(H2ClientPeer peer, ServerStream stream) : Requ
         bool isHead = this[":method"] == "HEAD";
         stream.SendHead(head, endStream: isHead);
         if (!isHead)
-            stream.SendBody(H2.Bytes(peer.Answer), true);
+            stream.SendBody(H2Wire.Bytes(peer.Answer), true);
     }
 }
 
@@ -487,7 +487,7 @@ internal sealed class H2ServerPeer : H2Peer
     internal TestResponse Request(string method = "GET", bool end = true, params (string Name, string Value)[] more)
     {
         var head = new RequestHead();
-        head.Add(HeaderId.Method, H2.Bytes(method));
+        head.Add(HeaderId.Method, H2Wire.Bytes(method));
         if (method != "CONNECT")
         {
             head.Add(HeaderId.Scheme, "http"u8);
@@ -495,7 +495,7 @@ internal sealed class H2ServerPeer : H2Peer
         }
         head.Add(HeaderId.Authority, "example.org"u8);
         foreach (var (name, value) in more)
-            head.Add(H2.Bytes(name), H2.Bytes(value));
+            head.Add(H2Wire.Bytes(name), H2Wire.Bytes(value));
         var response = new TestResponse();
         response.Stream = _codec.OpenStream(response);
         response.Stream.SendHead(head, end);

@@ -1,5 +1,6 @@
 using System;
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using Sidecar.Memory;
 
 namespace Sidecar.Http.H2;
@@ -8,23 +9,35 @@ namespace Sidecar.Http.H2;
 /// Writes frames to a connection's output, and knows how many of them the peer has not taken yet: what the limits on outbound frames are about.
 /// </summary>
 /// <remarks>
-/// A frame counts as taken once its last byte left the output. To keep that exact enough in O(1), frames are counted in two heaps, an older and a
-/// newer one; the older is forgotten when the output has drained past its end. The count can be too high by what of the older heap is out
-/// already, never too low.
+/// A frame counts as taken once its last byte left the output. To know that in O(1) and without a note for each, frames are counted in heaps, one
+/// after the other; a heap is forgotten when the output has drained past its end. The count can be too high by what of the oldest heap is
+/// out already, an eighth of the default limits, never too low.
 /// </remarks>
 internal sealed class FrameWriter(BufferChain output)
 {
     private const int GoAwayDebugBytesMax = 128;
 
+    /// <summary>Frames after which a heap is closed, and how many heaps there are: more than the default limits let anybody fill.</summary>
+    private const int HeapFramesMax = 1250;
+    private const int HeapControlFramesMax = 125;
+    private const int Heaps = 16;
+
     private struct Heap
     {
+        internal long End;
         internal int Frames;
         internal int ControlFrames;
     }
 
-    private Heap _older;
-    private Heap _newer;
-    private long _olderEnd;
+    [InlineArray(Heaps)]
+    private struct HeapRing
+    {
+        private Heap _element0;
+    }
+
+    private HeapRing _heaps;
+    private int _oldest;
+    private int _heapCount;
 
     internal BufferChain Output => output;
 
@@ -32,18 +45,19 @@ internal sealed class FrameWriter(BufferChain output)
     internal long Written { get; private set; }
 
     /// <summary>Frames the peer has not taken, at most.</summary>
-    internal int PendingFrames => _older.Frames + _newer.Frames;
+    internal int PendingFrames { get; private set; }
 
     /// <summary>Of them PING, SETTINGS and RST_STREAM: what a peer can make us send without cost to itself.</summary>
-    internal int PendingControlFrames => _older.ControlFrames + _newer.ControlFrames;
+    internal int PendingControlFrames { get; private set; }
 
     /// <summary>DATA frames ever written.</summary>
     internal long DataFrames { get; private set; }
 
     internal void Reset()
     {
-        _older = _newer = default;
-        _olderEnd = Written = 0;
+        _oldest = _heapCount = 0;
+        PendingFrames = PendingControlFrames = 0;
+        Written = 0;
         DataFrames = 0;
     }
 
@@ -173,16 +187,27 @@ internal sealed class FrameWriter(BufferChain output)
     private void Count(int bytes, bool control)
     {
         long sent = Written - output.Length;
-        if (sent >= _olderEnd)
+        while (_heapCount > 0 && _heaps[_oldest].End <= sent)
         {
-            // The older heap is out: the newer one, which ends here, ages.
-            _older = sent >= Written ? default : _newer;
-            _newer = default;
-            _olderEnd = Written;
+            PendingFrames -= _heaps[_oldest].Frames;
+            PendingControlFrames -= _heaps[_oldest].ControlFrames;
+            _oldest = (_oldest + 1) % Heaps;
+            _heapCount--;
         }
-        _newer.Frames++;
-        if (control)
-            _newer.ControlFrames++;
         Written += bytes;
+        int newest = (_oldest + _heapCount - 1) % Heaps;
+        if (_heapCount == 0 || (_heapCount < Heaps && (_heaps[newest].Frames >= HeapFramesMax || _heaps[newest].ControlFrames >= HeapControlFramesMax)))
+        {
+            newest = (_oldest + _heapCount++) % Heaps;
+            _heaps[newest] = default;
+        }
+        ref var heap = ref _heaps[newest];
+        heap.End = Written;
+        heap.Frames++;
+        PendingFrames++;
+        if (!control)
+            return;
+        heap.ControlFrames++;
+        PendingControlFrames++;
     }
 }

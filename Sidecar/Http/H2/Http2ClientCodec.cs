@@ -94,7 +94,7 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
 
     internal void SendHead(Http2Stream stream, RequestHead head, bool endStream)
     {
-        if (stream.Closed)
+        if (!CanSend(stream))
             return;
         Debug.Assert(!stream.HeadSent);
         Enter();

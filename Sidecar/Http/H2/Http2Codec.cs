@@ -389,7 +389,7 @@ internal abstract class Http2Codec
         stream.Withheld = 0;
         _receiveWindow.Consume(bytes);
         UpdateConnectionWindow();
-        if (stream.RemoteEnded)
+        if (stream.RemoteEnded || _failure != Failure.None)
             return;
         stream.ReceiveWindow.Consume(bytes);
         int increment = stream.ReceiveWindow.TakeUpdate();
@@ -761,7 +761,7 @@ internal abstract class Http2Codec
 
     internal void SendBody(Http2Stream stream, ReadOnlySpan<byte> data, bool endStream)
     {
-        if (stream.Closed || stream.LocalEnded || stream.EndPending || stream.TrailersPending)
+        if (!CanSend(stream))
             return;
         Debug.Assert(stream.HeadSent);
         if (data.IsEmpty && !endStream)
@@ -774,6 +774,10 @@ internal abstract class Http2Codec
         CheckOutbound();
         Leave();
     }
+
+    /// <summary>False once the stream's own message is complete, or there is nobody to send to any more.</summary>
+    protected bool CanSend(Http2Stream stream) =>
+        !(stream.Closed || stream.LocalEnded || stream.EndPending || stream.TrailersPending || _failure != Failure.None);
 
     /// <summary>Sends as much as the windows allow, and the end when that is all.</summary>
     /// <returns>What is left; the stream's LocalEnded tells whether its end went out.</returns>
@@ -818,7 +822,7 @@ internal abstract class Http2Codec
 
     internal void SendTrailers(Http2Stream stream, HeaderMap trailers)
     {
-        if (stream.Closed || stream.LocalEnded || stream.EndPending || stream.TrailersPending)
+        if (!CanSend(stream))
             return;
         Debug.Assert(stream.HeadSent);
         Enter();
@@ -990,7 +994,7 @@ internal abstract class Http2Codec
         if (stream.Closed)
             return;
         Enter();
-        if (stream.Id != 0)
+        if (stream.Id != 0 && _failure == Failure.None)
             Writer.WriteRstStream(stream.Id, ResetCode(reason));
         Close(stream, StreamEnd.ResetByUs);
         CheckOutbound();

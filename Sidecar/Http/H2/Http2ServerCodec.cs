@@ -300,7 +300,7 @@ internal sealed class Http2ServerConnection : Http2Codec
 
     internal void SendHead(Http2Stream stream, ResponseHead head, bool endStream, bool informational)
     {
-        if (stream.Closed || stream.LocalEnded)
+        if (!CanSend(stream))
             return;
         Debug.Assert(!stream.HeadSent);
         Enter();

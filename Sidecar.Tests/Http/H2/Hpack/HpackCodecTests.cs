@@ -5,6 +5,7 @@ using System.Text;
 using Sidecar.Http;
 using Sidecar.Http.H2.Hpack;
 using Sidecar.Memory;
+using Sidecar.Tests.Harness;
 using Xunit;
 
 namespace Sidecar.Tests.Http.H2.Hpack;
@@ -108,8 +109,8 @@ public sealed class HpackCodecTests
     public void Bytes_AreJudgedOnce_AndRememberedWithTheEntry(string name, string value, int expected)
     {
         var block = new List<byte> { 0x40 };
-        Harness.H2.String(block, name);
-        Harness.H2.String(block, value);
+        H2Wire.String(block, name);
+        H2Wire.String(block, value);
         block.Add(0xBE);
         _decoder.BeginBlock();
         int position = 0;
