@@ -220,8 +220,8 @@ public sealed class Http2ClientCodecTests
     });
 
     [Theory]
-    [InlineData((int)Http2Error.RefusedStream, Failure.UpstreamRefusedStream)]
-    [InlineData((int)Http2Error.InternalError, Failure.UpstreamReset)]
+    [InlineData((int)Http2Error.RefusedStream, (int)Failure.UpstreamRefusedStream)]
+    [InlineData((int)Http2Error.InternalError, (int)Failure.UpstreamReset)]
     public void Reset_IsReported(int code, int failure) => Story(peer =>
     {
         var response = peer.Request();
