@@ -151,6 +151,10 @@ internal abstract class H2Peer
     internal BufferChain Output { get; }
     internal abstract HttpCodec Codec { get; }
 
+    /// <summary>Streams the user knows of, and those whose end it heard of: in the end the same number.</summary>
+    protected int OpenedStreams { get; set; }
+    internal int ClosedStreams { get; set; }
+
     /// <summary>False: the peer does not read, so what the codec writes stays in its output.</summary>
     internal bool Reads { get; set; } = true;
 
@@ -182,6 +186,7 @@ internal abstract class H2Peer
     internal void Close()
     {
         Codec.OnConnectionLost(Failure.DownstreamDisconnect);
+        Assert.Equal(OpenedStreams, ClosedStreams);
         Assert.Equal(0, Codec.ActiveStreams);
         Output.Clear();
         Assert.Equal(0, Slab.RentedCount);
@@ -370,7 +375,6 @@ internal sealed class H2ClientPeer : H2Peer
     internal bool Answers { get; set; }
     internal string Answer { get; set; } = "hello";
     internal Dictionary<long, TestRequest> Requests { get; } = [];
-    internal int ClosedStreams { get; private set; }
     internal int OutputEvents { get; private set; }
     internal int GoAways { get; private set; }
 
@@ -394,12 +398,13 @@ internal sealed class H2ClientPeer : H2Peer
         internal override void OnStreamClosed(CodecStream stream)
         {
             peer.ClosedStreams++;
-            if (peer.Requests.TryGetValue(stream.Id, out var request))
-                request.IsClosed = true;
+            Assert.False(peer.Requests[stream.Id].IsClosed);
+            peer.Requests[stream.Id].IsClosed = true;
         }
         internal override void OnGoAway() => peer.GoAways++;
         internal override void OnNewStream(ServerStream stream)
         {
+            peer.OpenedStreams++;
             var request = new TestRequest(peer, stream);
             peer.Requests.Add(stream.Id, request);
             stream.Sink = request;
@@ -479,9 +484,14 @@ internal sealed class H2ServerPeer : H2Peer
     internal Http2ClientCodec Client => _codec;
     internal int GoAways { get; private set; }
     internal int MaxStreamsChanges { get; private set; }
-    internal int ClosedStreams { get; private set; }
 
     internal static void Everywhere(Action<H2ServerPeer> story, Http2Options? options = null) => Everywhere(cut => new H2ServerPeer(cut, options), story);
+
+    internal ClientStream Open(TestResponse response)
+    {
+        OpenedStreams++;
+        return _codec.OpenStream(response);
+    }
 
     /// <summary>Opens a stream and sends a head.</summary>
     internal TestResponse Request(string method = "GET", bool end = true, params (string Name, string Value)[] more)
@@ -497,7 +507,7 @@ internal sealed class H2ServerPeer : H2Peer
         foreach (var (name, value) in more)
             head.Add(H2Wire.Bytes(name), H2Wire.Bytes(value));
         var response = new TestResponse();
-        response.Stream = _codec.OpenStream(response);
+        response.Stream = Open(response);
         response.Stream.SendHead(head, end);
         Read();
         return response;

@@ -51,7 +51,7 @@ public sealed class Http2ClientCodecTests
         var peer = new H2ServerPeer();
         peer.Handshake();
         var first = new TestResponse();
-        first.Stream = peer.Client.OpenStream(first);
+        first.Stream = peer.Open(first);
         var second = peer.Request();
         Assert.Equal(1, second.Stream.Id);
         var head = new RequestHead();
@@ -273,7 +273,7 @@ public sealed class Http2ClientCodecTests
         var first = peer.Request();
         var second = peer.Request();
         var unsent = new TestResponse();
-        unsent.Stream = peer.Client.OpenStream(unsent);
+        unsent.Stream = peer.Open(unsent);
         peer.Send(H2Wire.GoAway(1));
         Assert.Equal(1, peer.GoAways);
         Assert.False(peer.Client.CanOpenStream);

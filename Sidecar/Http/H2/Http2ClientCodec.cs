@@ -87,6 +87,7 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
         Debug.Assert(CanOpenStream);
         var face = Pools.ClientStreams.Rent();
         face.Sink = sink;
+        face.Core.Announced = true;
         OpenStream(face.Core, 0);
         AddStream(face.Core);
         return face;
@@ -276,7 +277,7 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
         }
         if (endStream)
             return stream.BodyExpected > 0 ? Failure.Http2InvalidHeader : Failure.None;
-        head.Framing = stream.BodyExpected > 0 ? new BodyFraming(BodyKind.Length, stream.BodyExpected) : new BodyFraming(BodyKind.Streamed);
+        head.Framing = stream.BodyExpected >= 0 ? new BodyFraming(BodyKind.Length, stream.BodyExpected) : new BodyFraming(BodyKind.Streamed);
         return Failure.None;
     }
 

@@ -978,10 +978,18 @@ internal abstract class Http2Codec
         Leave();
     }
 
+    internal void Pause(Http2Stream stream)
+    {
+        if (!stream.Closed)
+            stream.PauseCount++;
+    }
+
     internal void Resume(Http2Stream stream)
     {
+        if (stream.Closed)
+            return;
         Debug.Assert(stream.PauseCount > 0);
-        if (--stream.PauseCount > 0 || stream.Closed || stream.Withheld == 0)
+        if (--stream.PauseCount > 0 || stream.Withheld == 0)
             return;
         Enter();
         GiveBackWithheld(stream);
@@ -1081,7 +1089,8 @@ internal abstract class Http2Codec
     {
         while (_ended.RemoveFirst() is { } stream)
         {
-            _events.OnStreamClosed(stream.Face);
+            if (stream.Announced)
+                _events.OnStreamClosed(stream.Face);
             Recycle(stream);
         }
     }

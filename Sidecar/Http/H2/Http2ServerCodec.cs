@@ -213,6 +213,7 @@ internal sealed class Http2ServerConnection : Http2Codec
         }
         stream.HeadReceived = true;
         stream.RemoteEnded = endStream;
+        stream.Announced = true;
         _events.OnNewStream(face);
         if (!stream.Closed)
             face.Sink?.OnHead(face.Request, endStream);
@@ -257,7 +258,7 @@ internal sealed class Http2ServerConnection : Http2Codec
         }
         if (endStream)
             return stream.BodyExpected > 0 ? Failure.Http2InvalidHeader : Failure.None;
-        head.Framing = stream.BodyExpected > 0 ? new BodyFraming(BodyKind.Length, stream.BodyExpected) : new BodyFraming(BodyKind.Streamed);
+        head.Framing = stream.BodyExpected >= 0 ? new BodyFraming(BodyKind.Length, stream.BodyExpected) : new BodyFraming(BodyKind.Streamed);
         return Failure.None;
     }
 

@@ -51,6 +51,9 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
     /// <summary>Over; the object only waits for its end to be told.</summary>
     internal bool Closed;
 
+    /// <summary>The user knows of the stream, and so hears of its end.</summary>
+    internal bool Announced;
+
     /// <summary>The final head of the peer's message is complete.</summary>
     internal bool HeadReceived;
 
@@ -99,7 +102,7 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
         Id = 0;
         Withheld = PauseCount = FieldBytes = 0;
         BodyExpected = BodyReceived = 0;
-        LocalEnded = RemoteEnded = Closed = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = false;
+        LocalEnded = RemoteEnded = Closed = Announced = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = false;
         Method = Method.Other;
         _trailersIn?.Reset();
         _trailersOut?.Reset();
@@ -123,7 +126,7 @@ internal sealed class Http2ServerStream : ServerStream
     internal override void SendBody(ReadOnlySpan<byte> data, bool endStream) => Core.Codec?.SendBody(Core, data, endStream);
     internal override void SendTrailers(HeaderMap trailers) => Core.Codec?.SendTrailers(Core, trailers);
     internal override void Reset(Failure reason) => Core.Codec?.ResetStream(Core, reason);
-    internal override void PauseReceiving() => Core.PauseCount++;
+    internal override void PauseReceiving() => Core.Codec?.Pause(Core);
     internal override void ResumeReceiving() => Core.Codec?.Resume(Core);
 
     internal void Recycle(Http2Pools pools)
@@ -151,7 +154,7 @@ internal sealed class Http2ClientStream : ClientStream
     internal override void SendBody(ReadOnlySpan<byte> data, bool endStream) => Core.Codec?.SendBody(Core, data, endStream);
     internal override void SendTrailers(HeaderMap trailers) => Core.Codec?.SendTrailers(Core, trailers);
     internal override void Reset(Failure reason) => Core.Codec?.ResetStream(Core, reason);
-    internal override void PauseReceiving() => Core.PauseCount++;
+    internal override void PauseReceiving() => Core.Codec?.Pause(Core);
     internal override void ResumeReceiving() => Core.Codec?.Resume(Core);
 
     internal void Recycle(Http2Pools pools)
