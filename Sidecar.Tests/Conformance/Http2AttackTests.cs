@@ -51,9 +51,9 @@ public sealed class Http2AttackTests
         peer.Reads = false;
         byte[] Provoke(int i) => kind switch
         {
-            "PING" => H2Wire.Ping(),
-            "SETTINGS" => H2Wire.Settings(),
-            _ => H2Wire.Headers((uint)(2 * i + 1), H2Wire.Get(("connection", "close"))),
+            "PING" => H2.Ping(),
+            "SETTINGS" => H2.Settings(),
+            _ => H2.Headers((uint)(2 * i + 1), H2.Get(("connection", "close"))),
         };
         Repeat(998, i => peer.Send(Provoke(i)));
         Assert.Equal(Failure.None, peer.Error);
@@ -70,7 +70,7 @@ public sealed class Http2AttackTests
     public void ControlFrames_OfAPeerThatReads_AreNoFlood()
     {
         var peer = Client();
-        Repeat(20_000, _ => peer.Send(H2Wire.Ping()));
+        Repeat(20_000, _ => peer.Send(H2.Ping()));
         Assert.Equal(Failure.None, peer.Error);
         peer.Close();
     }
@@ -81,10 +81,10 @@ public sealed class Http2AttackTests
         // The output is never empty, but it moves.
         var peer = Client();
         peer.Reads = false;
-        Repeat(600, _ => peer.Send(H2Wire.Ping()));
+        Repeat(600, _ => peer.Send(H2.Ping()));
         Repeat(20_000, _ =>
         {
-            peer.Send(H2Wire.Ping());
+            peer.Send(H2.Ping());
             peer.Output.Drain(17);
         });
         Assert.Equal(Failure.None, peer.Error);
@@ -96,7 +96,7 @@ public sealed class Http2AttackTests
     public void Frames_ThatThePeerDoesNotTake_EndTheConnection()
     {
         var peer = Client();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2.Headers(1, H2.Get()));
         peer.Reads = false;
         peer.Respond(1, "x", end: false);
         Repeat(20_000, _ => peer.Requests[1].Stream.SendBody("x"u8, false));
@@ -114,10 +114,10 @@ public sealed class Http2AttackTests
     public void PriorityStorm_EndsTheConnection()
     {
         var peer = Client();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
-        Repeat(200, _ => peer.Send(H2Wire.Priority(3, 0)));
+        peer.Send(H2.Headers(1, H2.Get()));
+        Repeat(200, _ => peer.Send(H2.Priority(3, 0)));
         Assert.Equal(Failure.None, peer.Error);
-        peer.Send(H2Wire.Priority(3, 0));
+        peer.Send(H2.Priority(3, 0));
         peer.ExpectConnectionError(Failure.Http2InboundPriorityFlood, Calm);
         peer.Close();
     }
@@ -129,20 +129,20 @@ public sealed class Http2AttackTests
     public void EmptyFrames_TwoInARow_EndTheConnection(string kind)
     {
         var peer = Client();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false));
+        peer.Send(H2.Headers(1, H2.Post(), end: false));
         // One, and one more after something with bytes, pass.
-        peer.Send(H2Wire.Data(1, ""), H2Wire.Data(1, "x"), H2Wire.Data(1, "", padding: 5), H2Wire.Data(1, "x"));
+        peer.Send(H2.Data(1, ""), H2.Data(1, "x"), H2.Data(1, "", padding: 5), H2.Data(1, "x"));
         Assert.Equal(Failure.None, peer.Error);
         switch (kind)
         {
             case "DATA":
-                peer.Send(H2Wire.Data(1, ""), H2Wire.Data(1, "", padding: 9));
+                peer.Send(H2.Data(1, ""), H2.Data(1, "", padding: 9));
                 break;
             case "HEADERS":
-                peer.Send(H2Wire.Headers(3, [], end: false, endHeaders: false), H2Wire.Continuation(3, [], endHeaders: false));
+                peer.Send(H2.Headers(3, [], end: false, endHeaders: false), H2.Continuation(3, [], endHeaders: false));
                 break;
             default:
-                peer.Send(H2Wire.Headers(3, H2Wire.Get(), endHeaders: false), H2Wire.Continuation(3, [], endHeaders: false), H2Wire.Continuation(3, [], endHeaders: false));
+                peer.Send(H2.Headers(3, H2.Get(), endHeaders: false), H2.Continuation(3, [], endHeaders: false), H2.Continuation(3, [], endHeaders: false));
                 break;
         }
         peer.ExpectConnectionError(Failure.Http2InboundEmptyFramesFlood, Calm);
@@ -153,9 +153,9 @@ public sealed class Http2AttackTests
     public void WindowUpdateStorm_EndsTheConnection()
     {
         var peer = Client();
-        Repeat(5, _ => peer.Send(H2Wire.WindowUpdate(0, 1)));
+        Repeat(5, _ => peer.Send(H2.WindowUpdate(0, 1)));
         Assert.Equal(Failure.None, peer.Error);
-        peer.Send(H2Wire.WindowUpdate(0, 1));
+        peer.Send(H2.WindowUpdate(0, 1));
         peer.ExpectConnectionError(Failure.Http2InboundWindowUpdateFlood, Calm);
         peer.Close();
     }
@@ -165,10 +165,10 @@ public sealed class Http2AttackTests
     {
         // 5 + 2 x (1 stream + 10 x 1 DATA frame).
         var peer = Client(answers: true);
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
-        Repeat(27, _ => peer.Send(H2Wire.WindowUpdate(0, 1)));
+        peer.Send(H2.Headers(1, H2.Get()));
+        Repeat(27, _ => peer.Send(H2.WindowUpdate(0, 1)));
         Assert.Equal(Failure.None, peer.Error);
-        peer.Send(H2Wire.WindowUpdate(0, 1));
+        peer.Send(H2.WindowUpdate(0, 1));
         peer.ExpectConnectionError(Failure.Http2InboundWindowUpdateFlood, Calm);
         peer.Close();
     }
@@ -179,9 +179,9 @@ public sealed class Http2AttackTests
     public void SettingsWithTooManyEntries_EndTheConnection()
     {
         var peer = Client();
-        peer.Send(H2Wire.Settings(Enumerable.Repeat((SettingId.MaxConcurrentStreams, 1u), 32).ToArray()));
+        peer.Send(H2.Settings(Enumerable.Repeat((SettingId.MaxConcurrentStreams, 1u), 32).ToArray()));
         Assert.Equal(Failure.None, peer.Error);
-        peer.Send(H2Wire.Settings(Enumerable.Repeat((SettingId.MaxConcurrentStreams, 1u), 33).ToArray()));
+        peer.Send(H2.Settings(Enumerable.Repeat((SettingId.MaxConcurrentStreams, 1u), 33).ToArray()));
         peer.ExpectConnectionError(Failure.Http2InboundSettingsFlood, Calm);
         peer.Close();
     }
@@ -193,10 +193,10 @@ public sealed class Http2AttackTests
         for (int second = 0; second < 5; second++)
         {
             peer.Tick(1000);
-            Repeat(16, i => peer.Send(H2Wire.Settings((SettingId.InitialWindowSize, (uint)i))));
+            Repeat(16, i => peer.Send(H2.Settings((SettingId.InitialWindowSize, (uint)i))));
             Assert.Equal(Failure.None, peer.Error);
         }
-        peer.Send(H2Wire.Settings());
+        peer.Send(H2.Settings());
         peer.ExpectConnectionError(Failure.Http2InboundSettingsFlood, Calm);
         peer.Close();
     }
@@ -207,10 +207,10 @@ public sealed class Http2AttackTests
     public void RapidReset_AtHalfOfTheCount_EndsTheConnection()
     {
         var peer = Client();
-        Repeat(249, i => peer.Send(H2Wire.Headers((uint)(2 * i + 1), H2Wire.Get()), H2Wire.Reset((uint)(2 * i + 1))));
+        Repeat(249, i => peer.Send(H2.Headers((uint)(2 * i + 1), H2.Get()), H2.Reset((uint)(2 * i + 1))));
         Assert.Equal(Failure.None, peer.Error);
         Assert.Equal(0, peer.Codec.ActiveStreams);
-        peer.Send(H2Wire.Headers(499, H2Wire.Get()), H2Wire.Reset(499));
+        peer.Send(H2.Headers(499, H2.Get()), H2.Reset(499));
         peer.ExpectConnectionError(Failure.Http2PrematureResets, Calm);
         peer.Close();
     }
@@ -221,12 +221,12 @@ public sealed class Http2AttackTests
         var peer = Client(answers: true);
         uint id = 1;
         for (int i = 0; i < 300; i++, id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Get()));
+            peer.Send(H2.Headers(id, H2.Get()));
         for (int i = 0; i < 240; i++, id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Post(), end: false), H2Wire.Reset(id));
+            peer.Send(H2.Headers(id, H2.Post(), end: false), H2.Reset(id));
         Assert.Equal(Failure.None, peer.Error);
         for (int i = 0; i < 60; i++, id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Post(), end: false), H2Wire.Reset(id));
+            peer.Send(H2.Headers(id, H2.Post(), end: false), H2.Reset(id));
         peer.ExpectConnectionError(Failure.Http2PrematureResets, Calm);
         peer.Close();
     }
@@ -237,12 +237,12 @@ public sealed class Http2AttackTests
         var peer = Client();
         for (uint id = 1; id < 1200; id += 2)
         {
-            peer.Send(H2Wire.Headers(id, H2Wire.Get()));
+            peer.Send(H2.Headers(id, H2.Get()));
             if (id % 4 == 1)
                 peer.Respond(id, "x", end: false);
             else
                 peer.NowMs += 1000;
-            peer.Send(H2Wire.Reset(id));
+            peer.Send(H2.Reset(id));
         }
         Assert.Equal(Failure.None, peer.Error);
         peer.Close();
@@ -262,16 +262,16 @@ public sealed class Http2AttackTests
             switch (how)
             {
                 case "malformed":
-                    peer.Send(H2Wire.Headers(id, H2Wire.Get(("connection", "close"))));
+                    peer.Send(H2.Headers(id, H2.Get(("connection", "close"))));
                     break;
                 case "window update of zero":
-                    peer.Send(H2Wire.Headers(id, H2Wire.Get()), H2Wire.WindowUpdate(id, 0));
+                    peer.Send(H2.Headers(id, H2.Get()), H2.WindowUpdate(id, 0));
                     break;
                 case "depends on itself":
-                    peer.Send(H2Wire.Headers(id, H2Wire.Get()), H2Wire.Priority(id, id));
+                    peer.Send(H2.Headers(id, H2.Get()), H2.Priority(id, id));
                     break;
                 default:
-                    peer.Send(H2Wire.Headers(id, H2Wire.Post(("content-length", "1")), end: false), H2Wire.Data(id, "two"));
+                    peer.Send(H2.Headers(id, H2.Post(("content-length", "1")), end: false), H2.Data(id, "two"));
                     break;
             }
         });
@@ -283,7 +283,7 @@ public sealed class Http2AttackTests
     public void Requests_OfOneFeed_AreFinite()
     {
         var peer = Client();
-        var input = H2Wire.Join(Enumerable.Range(0, 300).Select(i => H2Wire.Headers((uint)(2 * i + 1), H2Wire.Get())).ToArray());
+        var input = H2.Join(Enumerable.Range(0, 300).Select(i => H2.Headers((uint)(2 * i + 1), H2.Get())).ToArray());
         var result = peer.Codec.Feed(input);
         Assert.Equal(Failure.None, result.Error);
         Assert.Equal(128, peer.Requests.Count);
@@ -303,12 +303,12 @@ public sealed class Http2AttackTests
     public void ContinuationFrames_BeyondTheirNumber_EndTheConnection()
     {
         var peer = Client();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(), endHeaders: false));
+        peer.Send(H2.Headers(1, H2.Get(), endHeaders: false));
         // One byte a frame of a long literal: no field is ever complete.
-        peer.Send(H2Wire.Continuation(1, [0x00], endHeaders: false), H2Wire.Continuation(1, [0x7F], endHeaders: false), H2Wire.Continuation(1, [0xA0, 0x06], endHeaders: false));
-        Repeat(509, _ => peer.Send(H2Wire.Continuation(1, [(byte)'x'], endHeaders: false)));
+        peer.Send(H2.Continuation(1, [0x00], endHeaders: false), H2.Continuation(1, [0x7F], endHeaders: false), H2.Continuation(1, [0xA0, 0x06], endHeaders: false));
+        Repeat(509, _ => peer.Send(H2.Continuation(1, [(byte)'x'], endHeaders: false)));
         Assert.Equal(Failure.None, peer.Error);
-        peer.Send(H2Wire.Continuation(1, [(byte)'x'], endHeaders: false));
+        peer.Send(H2.Continuation(1, [(byte)'x'], endHeaders: false));
         peer.ExpectConnectionError(Failure.Http2InboundContinuationFlood, Calm);
         peer.Close();
     }
@@ -317,16 +317,16 @@ public sealed class Http2AttackTests
     public void ContinuedHead_BeyondItsBytes_IsNotKept_AndEndsTheConnectionIfItGoesOn()
     {
         var peer = Client();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(), endHeaders: false));
-        var piece = H2Wire.Block(("x-filler", new string('v', 8000)));
+        peer.Send(H2.Headers(1, H2.Get(), endHeaders: false));
+        var piece = H2.Block(("x-filler", new string('v', 8000)));
         Repeat(14, _ =>
         {
-            peer.Send(H2Wire.Continuation(1, piece, endHeaders: false));
+            peer.Send(H2.Continuation(1, piece, endHeaders: false));
             // Complete fields leave nothing behind but what the limit allows.
             Assert.Equal(0, peer.Slab.RentedCount);
         });
         Assert.Equal(Failure.None, peer.Error);
-        Repeat(2, _ => peer.Send(H2Wire.Continuation(1, piece, endHeaders: false)));
+        Repeat(2, _ => peer.Send(H2.Continuation(1, piece, endHeaders: false)));
         peer.ExpectConnectionError(Failure.Http2InboundContinuationFlood, Calm);
         Assert.Empty(peer.Requests);
         peer.Close();
@@ -336,11 +336,11 @@ public sealed class Http2AttackTests
     public void ContinuedHead_BeyondItsBytes_ThatEnds_CostsItsStreamOnly()
     {
         var peer = Client(answers: true);
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(), endHeaders: false));
-        Repeat(8, i => peer.Send(H2Wire.Continuation(1, H2Wire.Block(("x-filler", new string('v', 8000))), endHeaders: i == 7)));
+        peer.Send(H2.Headers(1, H2.Get(), endHeaders: false));
+        Repeat(8, i => peer.Send(H2.Continuation(1, H2.Block(("x-filler", new string('v', 8000))), endHeaders: i == 7)));
         peer.ExpectStreamError(1, Calm);
         Assert.Empty(peer.Requests);
-        peer.Send(H2Wire.Headers(3, H2Wire.Get()));
+        peer.Send(H2.Headers(3, H2.Get()));
         peer.ExpectResponse(3);
         peer.Close();
     }
@@ -349,9 +349,9 @@ public sealed class Http2AttackTests
     public void LongString_InPieces_IsNotBufferedBeyondTheLimit()
     {
         var peer = Client();
-        var start = new List<byte>(H2Wire.Get()) { 0x00, 0x01, (byte)'x' };
-        H2Wire.Integer(start, 0, 7, 100_000);
-        peer.Send(H2Wire.Headers(1, start.ToArray(), endHeaders: false));
+        var start = new List<byte>(H2.Get()) { 0x00, 0x01, (byte)'x' };
+        H2.Integer(start, 0, 7, 100_000);
+        peer.Send(H2.Headers(1, start.ToArray(), endHeaders: false));
         peer.ExpectConnectionError(Failure.Http2HeadersTooLarge, Calm);
         peer.Close();
     }
@@ -360,9 +360,9 @@ public sealed class Http2AttackTests
     public void FieldsBeyondTheirNumber_CostTheStream()
     {
         var peer = Client(answers: true);
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(Enumerable.Repeat(("x", "y"), 97).ToArray())));
+        peer.Send(H2.Headers(1, H2.Get(Enumerable.Repeat(("x", "y"), 97).ToArray())));
         peer.ExpectStreamError(1, Calm);
-        peer.Send(H2Wire.Headers(3, H2Wire.Get(Enumerable.Repeat(("x", "y"), 96).ToArray())));
+        peer.Send(H2.Headers(3, H2.Get(Enumerable.Repeat(("x", "y"), 96).ToArray())));
         peer.ExpectResponse(3);
         peer.Close();
     }
@@ -378,18 +378,18 @@ public sealed class Http2AttackTests
         var options = s_streamErrors with { MaxHeaders = 100_000 };
         var peer = Client(options, answers: true);
         // One entry of nearly the table's size, then references of one byte.
-        var block = new List<byte>(H2Wire.Get()) { 0x40 };
-        H2Wire.String(block, name);
-        H2Wire.String(block, name == "host" ? "example.org" : new string('v', 3900));
+        var block = new List<byte>(H2.Get()) { 0x40 };
+        H2.String(block, name);
+        H2.String(block, name == "host" ? "example.org" : new string('v', 3900));
         int bomb = 16000 - block.Count;
         block.AddRange(Enumerable.Repeat((byte)0xBE, bomb));
-        peer.Send(H2Wire.Headers(1, block.ToArray()));
+        peer.Send(H2.Headers(1, block.ToArray()));
         peer.ExpectStreamError(1, name == "host" ? [Calm, Http2Error.ProtocolError] : [Calm]);
         Assert.Empty(peer.Requests);
         Assert.Equal(0, peer.Server.HeldBytes);
         // Worker memory: nothing but the pooled stream, whose block is small again.
         Assert.Equal(0, peer.Slab.RentedCount);
-        peer.Send(H2Wire.Headers(3, H2Wire.Get()));
+        peer.Send(H2.Headers(3, H2.Get()));
         peer.ExpectResponse(3);
         peer.Close();
     }
@@ -398,12 +398,12 @@ public sealed class Http2AttackTests
     public void EmptyCookieCrumbs_CountThirtyTwoEach()
     {
         var peer = Client(new Http2Options { MaxHeaders = 100_000 });
-        var block = new List<byte>(H2Wire.Get()) { 0x40 };
-        H2Wire.String(block, "cookie");
-        H2Wire.String(block, "");
+        var block = new List<byte>(H2.Get()) { 0x40 };
+        H2.String(block, "cookie");
+        H2.String(block, "");
         // 60 KiB / 38 = 1616 crumbs of nothing.
         block.AddRange(Enumerable.Repeat((byte)0xBE, 1700));
-        peer.Send(H2Wire.Headers(1, block.ToArray()));
+        peer.Send(H2.Headers(1, block.ToArray()));
         peer.ExpectStreamError(1, Calm);
         peer.Close();
     }
@@ -414,15 +414,15 @@ public sealed class Http2AttackTests
         var peer = Client(new Http2Options { MaxHeldBytes = 200_000 });
         uint id = 1;
         for (; id < 11; id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Get(("x-a", new string('v', 15000)), ("x-b", "")), endHeaders: false),
-                H2Wire.Continuation(id, H2Wire.Block(("x-c", new string('v', 15000))), endHeaders: false), H2Wire.Continuation(id, H2Wire.Block(("x-d", new string('v', 15000)))));
+            peer.Send(H2.Headers(id, H2.Get(("x-a", new string('v', 15000)), ("x-b", "")), endHeaders: false),
+                H2.Continuation(id, H2.Block(("x-c", new string('v', 15000))), endHeaders: false), H2.Continuation(id, H2.Block(("x-d", new string('v', 15000)))));
         Assert.Equal(5, peer.Requests.Count);
         Assert.InRange(peer.Server.HeldBytes, 200_000, 260_000);
-        peer.Send(H2Wire.Headers(id, H2Wire.Get()));
+        peer.Send(H2.Headers(id, H2.Get()));
         peer.ExpectStreamError(id, Calm);
         peer.Respond(1, "done");
         peer.Respond(3, "done");
-        peer.Send(H2Wire.Headers(id + 2, H2Wire.Get()));
+        peer.Send(H2.Headers(id + 2, H2.Get()));
         Assert.True(peer.Requests.ContainsKey(id + 2));
         peer.Close();
     }
@@ -434,10 +434,10 @@ public sealed class Http2AttackTests
     {
         var peer = new H2ClientPeer();
         peer.Handshake((SettingId.InitialWindowSize, 0));
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()), H2Wire.Headers(3, H2Wire.Get()));
+        peer.Send(H2.Headers(1, H2.Get()), H2.Headers(3, H2.Get()));
         peer.Tick(299_000);
         // A byte is progress.
-        peer.Send(H2Wire.WindowUpdate(3, 1));
+        peer.Send(H2.WindowUpdate(3, 1));
         peer.Tick(1_000);
         peer.ExpectStreamError(1, Http2Error.Cancel);
         Assert.Equal(Failure.Http2FlushTimeout, peer.Requests[1].ResetReason);
@@ -454,7 +454,7 @@ public sealed class Http2AttackTests
         var peer = new H2ClientPeer(Cut.Whole, new Http2Options { MaxHeldBytes = 1_000_000 }) { Answer = new string('x', 50_000) };
         peer.Handshake((SettingId.InitialWindowSize, 0));
         for (uint id = 1; id < 100 && peer.Error == Failure.None; id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Get()));
+            peer.Send(H2.Headers(id, H2.Get()));
         peer.ExpectConnectionError(Failure.Http2OutboundFlood, Calm);
         Assert.InRange(peer.Requests.Count, 19, 21);
         Assert.InRange((long)peer.Pools.PendingSlab.RentedCount * peer.Pools.PendingSlab.BlockSize, 1, 1_200_000);
@@ -469,13 +469,13 @@ public sealed class Http2AttackTests
         const int Bytes = 100_000;
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake((SettingId.InitialWindowSize, 0));
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2.Headers(1, H2.Get()));
         peer.Respond(1, "x", end: false);
         Repeat(Bytes, _ => peer.Requests[1].Stream.SendBody("x"u8, false));
         Assert.InRange(peer.Pools.PendingSlab.RentedCount * peer.Pools.PendingSlab.BlockSize, Bytes, Bytes * 2);
         // And they leave in frames of ordinary size.
         peer.Frames.Clear();
-        peer.Send(H2Wire.WindowUpdate(1, 1 << 20));
+        peer.Send(H2.WindowUpdate(1, 1 << 20));
         Assert.InRange(peer.Frames.Count(f => f.Type == FrameType.Data), 1, Bytes / 16384 + 2);
         peer.Close();
     }
@@ -485,11 +485,11 @@ public sealed class Http2AttackTests
     {
         var peer = new H2ClientPeer(Cut.Whole, new Http2Options { InitialStreamWindowSize = 1000 }, answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false));
+        peer.Send(H2.Headers(1, H2.Post(), end: false));
         peer.Requests[1].Stream.PauseReceiving();
-        Repeat(1000, _ => peer.Send(H2Wire.Data(1, "x")));
+        Repeat(1000, _ => peer.Send(H2.Data(1, "x")));
         Assert.Equal(1000, peer.Requests[1].Body.Length);
-        peer.Send(H2Wire.Data(1, "x"));
+        peer.Send(H2.Data(1, "x"));
         peer.ExpectStreamError(1, Http2Error.FlowControlError);
         peer.Close();
     }
@@ -503,10 +503,10 @@ public sealed class Http2AttackTests
         var peer = Server();
         var first = peer.Request();
         var second = peer.Request();
-        peer.Send(H2Wire.GoAway(1), H2Wire.Settings((SettingId.MaxConcurrentStreams, 0)));
+        peer.Send(H2.GoAway(1), H2.Settings((SettingId.MaxConcurrentStreams, 0)));
         Assert.Equal(Failure.UpstreamRefusedStream, second.ResetReason);
         Assert.False(peer.Client.CanOpenStream);
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":status", "200"))));
+        peer.Send(H2.Headers(1, H2.Block((":status", "200"))));
         Assert.True(first.Ended);
         Assert.True(peer.Codec.IsFinished);
         peer.Close();
@@ -520,8 +520,8 @@ public sealed class Http2AttackTests
         var responses = Enumerable.Range(0, 50).Select(_ => peer.Request("POST", end: false)).ToList();
         foreach (var response in responses)
             response.Stream.SendBody(new byte[5000], false);
-        Repeat(50, i => peer.Send(H2Wire.Reset((uint)(2 * i + 1), Http2Error.RefusedStream)));
-        peer.Send(H2Wire.GoAway(0, Http2Error.InternalError));
+        Repeat(50, i => peer.Send(H2.Reset((uint)(2 * i + 1), Http2Error.RefusedStream)));
+        peer.Send(H2.GoAway(0, Http2Error.InternalError));
         Assert.All(responses, r => Assert.Equal(Failure.UpstreamRefusedStream, r.ResetReason));
         Assert.All(responses, r => Assert.True(r.IsClosed));
         Assert.Equal(0, peer.Codec.ActiveStreams);
@@ -537,7 +537,7 @@ public sealed class Http2AttackTests
         // CVE-2021-29258
         var peer = Server();
         var response = peer.Request();
-        peer.Send(H2Wire.RawFrame(0, 0x4D, 0x4, 1, []), H2Wire.RawFrame(0, 0x4D, 0, 0, []), H2Wire.Headers(1, H2Wire.Block((":status", "200"))));
+        peer.Send(H2.RawFrame(0, 0x4D, 0x4, 1, []), H2.RawFrame(0, 0x4D, 0, 0, []), H2.Headers(1, H2.Block((":status", "200"))));
         Assert.True(response.Ended);
         peer.Close();
     }
@@ -550,7 +550,7 @@ public sealed class Http2AttackTests
         // CVE-2026-73513
         var peer = Server(Http2Options.ClientDefaults with { OverrideStreamErrorOnInvalidHttpMessage = streamErrors });
         var response = peer.Request();
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":status", "200")), end: false), H2Wire.Data(1, "x"), H2Wire.Headers(1, H2Wire.Block(("grpc-status", "0")), end: false));
+        peer.Send(H2.Headers(1, H2.Block((":status", "200")), end: false), H2.Data(1, "x"), H2.Headers(1, H2.Block(("grpc-status", "0")), end: false));
         peer.ExpectError(1, Http2Error.ProtocolError);
         Assert.Empty(response.Trailers);
         Assert.False(response.Ended);
@@ -563,7 +563,7 @@ public sealed class Http2AttackTests
     {
         var peer = Server();
         var response = peer.Request();
-        peer.Send(H2Wire.Headers(1, H2Wire.Block([(":status", "200"), .. Enumerable.Repeat(("x", "y"), 100)])));
+        peer.Send(H2.Headers(1, H2.Block([(":status", "200"), .. Enumerable.Repeat(("x", "y"), 100)])));
         peer.ExpectStreamError(1, Calm);
         Assert.Equal(Failure.UpstreamHeadersTooLarge, response.ResetReason);
         peer.Close();
@@ -574,7 +574,7 @@ public sealed class Http2AttackTests
     {
         var peer = Server();
         var response = peer.Request();
-        Repeat(5000, _ => peer.Send(H2Wire.Headers(1, H2Wire.Block((":status", "103"), ("link", new string('x', 1000))), end: false)));
+        Repeat(5000, _ => peer.Send(H2.Headers(1, H2.Block((":status", "103"), ("link", new string('x', 1000))), end: false)));
         Assert.Equal(5000, response.Informational.Count);
         Assert.Equal(0, peer.Client.HeldBytes);
         peer.Close();
@@ -592,17 +592,17 @@ public sealed class Http2AttackTests
     public void InvalidBytesInFields_NeverReachTheApplication(string name, string value)
     {
         var peer = Client(s_streamErrors);
-        peer.Send(H2Wire.Headers(1, H2Wire.Get((name, value))));
+        peer.Send(H2.Headers(1, H2.Get((name, value))));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         // In trailers neither.
-        peer.Send(H2Wire.Headers(3, H2Wire.Post(), end: false), H2Wire.Headers(3, H2Wire.Block((name, value))));
+        peer.Send(H2.Headers(3, H2.Post(), end: false), H2.Headers(3, H2.Block((name, value))));
         peer.ExpectStreamError(3, Http2Error.ProtocolError);
         Assert.Empty(peer.Requests[3].Trailers);
         // Nor by way of the dynamic table.
-        var block = new List<byte>(H2Wire.Get()) { 0x40 };
-        H2Wire.String(block, name);
-        H2Wire.String(block, value);
-        peer.Send(H2Wire.Headers(5, block.ToArray()), H2Wire.Headers(7, H2Wire.Join(H2Wire.Get(), [0xBE])));
+        var block = new List<byte>(H2.Get()) { 0x40 };
+        H2.String(block, name);
+        H2.String(block, value);
+        peer.Send(H2.Headers(5, block.ToArray()), H2.Headers(7, H2.Join(H2.Get(), [0xBE])));
         peer.ExpectStreamError(5, Http2Error.ProtocolError);
         peer.ExpectStreamError(7, Http2Error.ProtocolError);
         Assert.Equal([3L], peer.Requests.Keys);
@@ -617,7 +617,7 @@ public sealed class Http2AttackTests
     public void SchemeInMixedCase_IsRejected(string scheme)
     {
         var peer = Client(s_streamErrors);
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", "a"))));
+        peer.Send(H2.Headers(1, H2.Block((":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", "a"))));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.Empty(peer.Requests);
         peer.Close();
@@ -627,7 +627,7 @@ public sealed class Http2AttackTests
     public void ContentLengthWithEndStream_IsRejected()
     {
         var peer = Client(s_streamErrors);
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(("content-length", "4"))));
+        peer.Send(H2.Headers(1, H2.Post(("content-length", "4"))));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.Empty(peer.Requests);
         peer.Close();

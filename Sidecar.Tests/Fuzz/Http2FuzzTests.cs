@@ -237,52 +237,52 @@ public sealed class Http2FuzzTests
             for (; !output.IsEmpty; output.Drain(output.First.Length))
                 bytes.AddRange(output.First);
             // The rest as others say it: padding, priority, continuation, trailers, windows, an upgrade.
-            bytes.AddRange(H2Wire.Join(
-                H2Wire.Frame(FrameType.Settings, FrameFlags.Ack, 0),
-                H2Wire.Priority(9, 0),
-                H2Wire.Headers(9, H2Wire.Join([2], H2Wire.Word(7), [10], [0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff], [0, 0]), more: FrameFlags.Padded | FrameFlags.Priority),
-                H2Wire.Headers(11, H2Wire.Post(("te", "trailers"), ("cookie", "a=b")), end: false, endHeaders: false),
-                H2Wire.Continuation(11, H2Wire.Block(("cookie", "c=d"), ("content-length", "4"))),
-                H2Wire.Data(11, "test", padding: 3),
-                H2Wire.WindowUpdate(0, 1000),
-                H2Wire.WindowUpdate(11, 1000),
-                H2Wire.Headers(11, H2Wire.Block(("grpc-status", "0"))),
-                H2Wire.Ping(),
-                H2Wire.Headers(13, H2Wire.Block((":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/ws"), (":authority", "a")), end: false),
-                H2Wire.Data(13, "frame"),
-                H2Wire.Reset(13),
-                H2Wire.Settings((SettingId.InitialWindowSize, 3), (SettingId.HeaderTableSize, 100)),
-                H2Wire.Headers(15, H2Wire.Get()),
-                H2Wire.GoAway(0)));
+            bytes.AddRange(H2.Join(
+                H2.Frame(FrameType.Settings, FrameFlags.Ack, 0),
+                H2.Priority(9, 0),
+                H2.Headers(9, H2.Join([2], H2.Word(7), [10], [0x82, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff], [0, 0]), more: FrameFlags.Padded | FrameFlags.Priority),
+                H2.Headers(11, H2.Post(("te", "trailers"), ("cookie", "a=b")), end: false, endHeaders: false),
+                H2.Continuation(11, H2.Block(("cookie", "c=d"), ("content-length", "4"))),
+                H2.Data(11, "test", padding: 3),
+                H2.WindowUpdate(0, 1000),
+                H2.WindowUpdate(11, 1000),
+                H2.Headers(11, H2.Block(("grpc-status", "0"))),
+                H2.Ping(),
+                H2.Headers(13, H2.Block((":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/ws"), (":authority", "a")), end: false),
+                H2.Data(13, "frame"),
+                H2.Reset(13),
+                H2.Settings((SettingId.InitialWindowSize, 3), (SettingId.HeaderTableSize, 100)),
+                H2.Headers(15, H2.Get()),
+                H2.GoAway(0)));
             return bytes.ToArray();
         }
 
-        internal static byte[] Responses() => H2Wire.Join(
-            H2Wire.Settings((SettingId.MaxConcurrentStreams, 100), (SettingId.InitialWindowSize, 1000)),
-            H2Wire.Frame(FrameType.Settings, FrameFlags.Ack, 0),
-            H2Wire.WindowUpdate(0, 100000),
-            H2Wire.Headers(1, H2Wire.Block((":status", "103"), ("link", "x")), end: false),
-            H2Wire.Headers(1, H2Wire.Join([0x88], H2Wire.Block(("content-length", "5"), ("server", "nghttpd"))), end: false),
-            H2Wire.Data(1, "hel"),
-            H2Wire.Headers(3, [0x88, 0x5f, 0x87, 0x49, 0x7c, 0xa5, 0x89, 0xd3, 0x4d, 0x1f], end: false),
-            H2Wire.Data(3, "message", padding: 4),
-            H2Wire.Data(1, "lo", end: true),
-            H2Wire.Headers(3, H2Wire.Block(("grpc-status", "0")), endHeaders: false),
-            H2Wire.Continuation(3, H2Wire.Block(("grpc-message", "ok"))),
-            H2Wire.Ping(),
-            H2Wire.Headers(7, H2Wire.Block((":status", "200"), ("content-length", "100"))),
-            H2Wire.GoAway(7),
-            H2Wire.Reset(5, Http2Error.RefusedStream));
+        internal static byte[] Responses() => H2.Join(
+            H2.Settings((SettingId.MaxConcurrentStreams, 100), (SettingId.InitialWindowSize, 1000)),
+            H2.Frame(FrameType.Settings, FrameFlags.Ack, 0),
+            H2.WindowUpdate(0, 100000),
+            H2.Headers(1, H2.Block((":status", "103"), ("link", "x")), end: false),
+            H2.Headers(1, H2.Join([0x88], H2.Block(("content-length", "5"), ("server", "nghttpd"))), end: false),
+            H2.Data(1, "hel"),
+            H2.Headers(3, [0x88, 0x5f, 0x87, 0x49, 0x7c, 0xa5, 0x89, 0xd3, 0x4d, 0x1f], end: false),
+            H2.Data(3, "message", padding: 4),
+            H2.Data(1, "lo", end: true),
+            H2.Headers(3, H2.Block(("grpc-status", "0")), endHeaders: false),
+            H2.Continuation(3, H2.Block(("grpc-message", "ok"))),
+            H2.Ping(),
+            H2.Headers(7, H2.Block((":status", "200"), ("content-length", "100"))),
+            H2.GoAway(7),
+            H2.Reset(5, Http2Error.RefusedStream));
 
         private static RequestHead MakeRequest(string method, string path)
         {
             var head = new RequestHead();
-            head.Add(HeaderId.Method, H2Wire.Bytes(method));
+            head.Add(HeaderId.Method, H2.Bytes(method));
             head.Add(HeaderId.Scheme, "http"u8);
-            head.Add(HeaderId.Path, H2Wire.Bytes(path));
+            head.Add(HeaderId.Path, H2.Bytes(path));
             head.Add(HeaderId.Authority, "calculator:8888"u8);
             head.Add(HeaderId.UserAgent, "fuzz/1.0"u8);
-            head.Add(HeaderId.XRequestId, H2Wire.Bytes("00000000-0000-0000-0000-" + path.PadLeft(12, '0').Replace('/', '0')));
+            head.Add(HeaderId.XRequestId, H2.Bytes("00000000-0000-0000-0000-" + path.PadLeft(12, '0').Replace('/', '0')));
             return head;
         }
     }

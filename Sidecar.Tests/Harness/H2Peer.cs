@@ -24,7 +24,7 @@ internal sealed record H2Frame(FrameType Type, FrameFlags Flags, uint StreamId, 
 }
 
 /// <summary>Frames and header blocks made by hand, wrong ones included.</summary>
-internal static class H2Wire
+internal static class H2
 {
     internal static readonly byte[] Preface = Http2Preface.Bytes.ToArray();
 
@@ -195,7 +195,7 @@ internal abstract class H2Peer
 
     internal void Send(params byte[][] parts)
     {
-        var bytes = H2Wire.Join(parts);
+        var bytes = H2.Join(parts);
         LongestSend = Math.Max(LongestSend, bytes.Length);
         if (Cut.Split > 0 && Cut.Split < bytes.Length)
         {
@@ -211,7 +211,7 @@ internal abstract class H2Peer
     {
         if (Error != Failure.None)
             return;
-        var input = _rest.Length == 0 ? bytes : H2Wire.Join(_rest, bytes);
+        var input = _rest.Length == 0 ? bytes : H2.Join(_rest, bytes);
         do
         {
             Codec.NowMs = NowMs;
@@ -246,11 +246,11 @@ internal abstract class H2Peer
         }
         var bytes = _unparsed.ToArray();
         int at = 0;
-        if (this is H2ServerPeer && !_prefaceSeen && bytes.Length >= H2Wire.Preface.Length)
+        if (this is H2ServerPeer && !_prefaceSeen && bytes.Length >= H2.Preface.Length)
         {
-            Assert.Equal(H2Wire.Preface, bytes[..H2Wire.Preface.Length]);
+            Assert.Equal(H2.Preface, bytes[..H2.Preface.Length]);
             _prefaceSeen = true;
-            at = H2Wire.Preface.Length;
+            at = H2.Preface.Length;
         }
         while (bytes.Length - at >= FrameHeader.Size && (_prefaceSeen || this is H2ClientPeer))
         {
@@ -291,8 +291,8 @@ internal abstract class H2Peer
     internal void Handshake(params (SettingId, uint)[] settings)
     {
         if (this is H2ClientPeer)
-            Send(H2Wire.Preface);
-        Send(H2Wire.Settings(settings), H2Wire.Frame(FrameType.Settings, FrameFlags.Ack, 0));
+            Send(H2.Preface);
+        Send(H2.Settings(settings), H2.Frame(FrameType.Settings, FrameFlags.Ack, 0));
         Frames.Clear();
     }
 
@@ -323,7 +323,7 @@ internal abstract class H2Peer
     {
         Assert.Equal(Failure.None, Error);
         Frames.Clear();
-        Send(H2Wire.Ping("alive???"));
+        Send(H2.Ping("alive???"));
         Assert.Equal("alive???", Encoding.Latin1.GetString(Expect(FrameType.Ping, 0).Payload));
         Assert.True(Expect(FrameType.Ping, 0).IsAck);
     }
@@ -387,7 +387,7 @@ internal sealed class H2ClientPeer : H2Peer
         var stream = Requests[id].Stream;
         stream.SendHead(head, endStream: end && body.Length == 0);
         if (body.Length > 0)
-            stream.SendBody(H2Wire.Bytes(body), end);
+            stream.SendBody(H2.Bytes(body), end);
         Read();
     }
 
@@ -468,7 +468,7 @@ internal sealed class TestRequest(H2ClientPeer peer, ServerStream stream) : Requ
         bool isHead = this[":method"] == "HEAD";
         stream.SendHead(head, endStream: isHead);
         if (!isHead)
-            stream.SendBody(H2Wire.Bytes(peer.Answer), true);
+            stream.SendBody(H2.Bytes(peer.Answer), true);
     }
 }
 
@@ -497,7 +497,7 @@ internal sealed class H2ServerPeer : H2Peer
     internal TestResponse Request(string method = "GET", bool end = true, params (string Name, string Value)[] more)
     {
         var head = new RequestHead();
-        head.Add(HeaderId.Method, H2Wire.Bytes(method));
+        head.Add(HeaderId.Method, H2.Bytes(method));
         if (method != "CONNECT")
         {
             head.Add(HeaderId.Scheme, "http"u8);
@@ -505,7 +505,7 @@ internal sealed class H2ServerPeer : H2Peer
         }
         head.Add(HeaderId.Authority, "example.org"u8);
         foreach (var (name, value) in more)
-            head.Add(H2Wire.Bytes(name), H2Wire.Bytes(value));
+            head.Add(H2.Bytes(name), H2.Bytes(value));
         var response = new TestResponse();
         response.Stream = Open(response);
         response.Stream.SendHead(head, end);

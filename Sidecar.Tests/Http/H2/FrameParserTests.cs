@@ -3,6 +3,7 @@ using Sidecar.Http.H2;
 using Sidecar.Memory;
 using Sidecar.Tests.Harness;
 using Xunit;
+using H2Frames = Sidecar.Tests.Harness.H2;
 
 namespace Sidecar.Tests.Http.H2;
 
@@ -65,7 +66,7 @@ public sealed class FrameParserTests
     [InlineData("P", (int)PrefaceMatch.Partial)]
     [InlineData("POST / HTTP/1.1", (int)PrefaceMatch.Mismatch)]
     [InlineData("GET", (int)PrefaceMatch.Mismatch)]
-    public void Preface_TellsTheProtocol(string first, int expected) => Assert.Equal((PrefaceMatch)expected, Http2Preface.Detect(H2Wire.Bytes(first)));
+    public void Preface_TellsTheProtocol(string first, int expected) => Assert.Equal((PrefaceMatch)expected, Http2Preface.Detect(H2Frames.Bytes(first)));
 }
 
 public sealed class FlowWindowTests

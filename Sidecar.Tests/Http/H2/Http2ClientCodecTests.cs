@@ -5,6 +5,7 @@ using Sidecar.Http.H2;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
 using Xunit;
+using H2Frames = Sidecar.Tests.Harness.H2;
 
 namespace Sidecar.Tests.Http.H2;
 
@@ -12,7 +13,7 @@ public sealed class Http2ClientCodecTests
 {
     private static readonly Http2Options s_streamErrors = Http2Options.ClientDefaults with { OverrideStreamErrorOnInvalidHttpMessage = true };
 
-    private static byte[] Response(uint id, string status, bool end, params (string, string)[] more) => H2Wire.Headers(id, H2Wire.Block([(":status", status), .. more]), end);
+    private static byte[] Response(uint id, string status, bool end, params (string, string)[] more) => H2Frames.Headers(id, H2Frames.Block([(":status", status), .. more]), end);
 
     private static void Story(Action<H2ServerPeer> story, Http2Options? options = null) => H2ServerPeer.Everywhere(peer =>
     {
@@ -84,7 +85,7 @@ public sealed class Http2ClientCodecTests
         peer.Handshake((SettingId.EnableConnectProtocol, 1));
         var response = peer.Request("GET", false, ("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"));
         Assert.Equal([(":method", "CONNECT"), (":scheme", "http"), (":path", "/"), (":authority", "example.org"), (":protocol", "websocket"), ("sec-websocket-version", "13")], peer.Heads[1]);
-        peer.Send(Response(1, "200", end: false), H2Wire.Data(1, "frame"));
+        peer.Send(Response(1, "200", end: false), H2Frames.Data(1, "frame"));
         Assert.Equal(101, response.Status);
         Assert.Equal("upgrade", response["connection"]);
         Assert.Equal(BodyKind.Tunnel, response.Framing.Kind);
@@ -108,7 +109,7 @@ public sealed class Http2ClientCodecTests
     {
         var response = peer.Request("CONNECT", false);
         Assert.Equal([(":method", "CONNECT"), (":authority", "example.org")], peer.Heads[1]);
-        peer.Send(Response(1, "200", end: false, ("content-length", "7")), H2Wire.Data(1, "raw"));
+        peer.Send(Response(1, "200", end: false, ("content-length", "7")), H2Frames.Data(1, "raw"));
         Assert.Equal(BodyKind.Tunnel, response.Framing.Kind);
         Assert.Equal("raw", response.Body.ToString());
         Assert.Equal("", response["content-length"]);
@@ -120,7 +121,7 @@ public sealed class Http2ClientCodecTests
     public void Response_WithBodyAndTrailers() => Story(peer =>
     {
         var response = peer.Request();
-        peer.Send(Response(1, "200", end: false, ("content-type", "application/grpc")), H2Wire.Data(1, "hello"), H2Wire.Headers(1, H2Wire.Block(("grpc-status", "0"))));
+        peer.Send(Response(1, "200", end: false, ("content-type", "application/grpc")), H2Frames.Data(1, "hello"), H2Frames.Headers(1, H2Frames.Block(("grpc-status", "0"))));
         Assert.Equal(200, response.Status);
         Assert.Equal(BodyKind.Streamed, response.Framing.Kind);
         Assert.Equal("hello", response.Body.ToString());
@@ -159,7 +160,7 @@ public sealed class Http2ClientCodecTests
     public void DataWhereNoneMayBe_IsProtocolError(string method, string status) => Story(peer =>
     {
         var response = peer.Request(method);
-        peer.Send(Response(1, status, end: false), H2Wire.Data(1, "x", end: true));
+        peer.Send(Response(1, status, end: false), H2Frames.Data(1, "x", end: true));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.Equal(Failure.UpstreamProtocolError, response.ResetReason);
     }, s_streamErrors);
@@ -182,9 +183,9 @@ public sealed class Http2ClientCodecTests
     [InlineData(":status=200|content-length=5", "length without body")]
     public void MalformedResponse_IsProtocolError_AndNeverSeen(string fields, string why) => Story(peer =>
     {
-        var block = H2Wire.Block(fields.Split('|', StringSplitOptions.RemoveEmptyEntries).Select(f => (f[..f.IndexOf('=', 1)], f[(f.IndexOf('=', 1) + 1)..])).ToArray());
+        var block = H2Frames.Block(fields.Split('|', StringSplitOptions.RemoveEmptyEntries).Select(f => (f[..f.IndexOf('=', 1)], f[(f.IndexOf('=', 1) + 1)..])).ToArray());
         var response = peer.Request();
-        peer.Send(H2Wire.Headers(1, block));
+        peer.Send(H2Frames.Headers(1, block));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.True(response.ResetReason == Failure.UpstreamProtocolError, why);
         Assert.False(response.Ended);
@@ -203,7 +204,7 @@ public sealed class Http2ClientCodecTests
     public void DataBeforeTheHead_IsProtocolError() => Story(peer =>
     {
         var response = peer.Request();
-        peer.Send(H2Wire.Data(1, "x"));
+        peer.Send(H2Frames.Data(1, "x"));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.Equal(Failure.UpstreamProtocolError, response.ResetReason);
     }, s_streamErrors);
@@ -212,7 +213,7 @@ public sealed class Http2ClientCodecTests
     public void EarlyResponseThenResetNoError_IsAQuietEnd() => Story(peer =>
     {
         var response = peer.Request("POST", end: false);
-        peer.Send(Response(1, "413", end: true), H2Wire.Reset(1, Http2Error.NoError));
+        peer.Send(Response(1, "413", end: true), H2Frames.Reset(1, Http2Error.NoError));
         Assert.Equal(413, response.Status);
         Assert.True(response.Ended);
         Assert.Equal(Failure.None, response.ResetReason);
@@ -225,7 +226,7 @@ public sealed class Http2ClientCodecTests
     public void Reset_IsReported(int code, int failure) => Story(peer =>
     {
         var response = peer.Request();
-        peer.Send(H2Wire.Reset(1, (Http2Error)code));
+        peer.Send(H2Frames.Reset(1, (Http2Error)code));
         Assert.Equal((Failure)failure, response.ResetReason);
     });
 
@@ -243,7 +244,7 @@ public sealed class Http2ClientCodecTests
     public void PushPromise_IsProtocolError() => Story(peer =>
     {
         peer.Request();
-        peer.Send(H2Wire.Frame(FrameType.PushPromise, FrameFlags.EndHeaders, 1, H2Wire.Join(H2Wire.Word(2), H2Wire.Get())));
+        peer.Send(H2Frames.Frame(FrameType.PushPromise, FrameFlags.EndHeaders, 1, H2Frames.Join(H2Frames.Word(2), H2Frames.Get())));
         peer.ExpectConnectionError(Http2Error.ProtocolError);
     });
 
@@ -251,7 +252,7 @@ public sealed class Http2ClientCodecTests
     public void ServerEnablingPush_IsProtocolError()
     {
         var peer = new H2ServerPeer();
-        peer.Send(H2Wire.Settings((SettingId.EnablePush, 1)));
+        peer.Send(H2Frames.Settings((SettingId.EnablePush, 1)));
         peer.ExpectConnectionError(Http2Error.ProtocolError);
         peer.Close();
     }
@@ -260,7 +261,7 @@ public sealed class Http2ClientCodecTests
     public void ServerThatDoesNotStartWithSettings_IsProtocolError()
     {
         var peer = new H2ServerPeer();
-        peer.Send(H2Wire.Bytes("HTTP/1.1 400 Bad Request\r\n\r\n"));
+        peer.Send(H2Frames.Bytes("HTTP/1.1 400 Bad Request\r\n\r\n"));
         Assert.Equal(Failure.UpstreamProtocolError, peer.Error == Failure.None ? Failure.None : Failure.UpstreamProtocolError);
         peer.Close();
     }
@@ -274,7 +275,7 @@ public sealed class Http2ClientCodecTests
         var second = peer.Request();
         var unsent = new TestResponse();
         unsent.Stream = peer.Open(unsent);
-        peer.Send(H2Wire.GoAway(1));
+        peer.Send(H2Frames.GoAway(1));
         Assert.Equal(1, peer.GoAways);
         Assert.False(peer.Client.CanOpenStream);
         Assert.Equal(Failure.None, first.ResetReason);
@@ -290,9 +291,9 @@ public sealed class Http2ClientCodecTests
     public void GoAwayInTwoPhases_IsFollowed() => Story(peer =>
     {
         var first = peer.Request();
-        peer.Send(H2Wire.GoAway(0x7FFFFFFF));
+        peer.Send(H2Frames.GoAway(0x7FFFFFFF));
         Assert.Equal(Failure.None, first.ResetReason);
-        peer.Send(H2Wire.GoAway(1), Response(1, "200", end: true));
+        peer.Send(H2Frames.GoAway(1), Response(1, "200", end: true));
         Assert.True(first.Ended);
         Assert.True(peer.Codec.IsFinished);
     });
@@ -323,7 +324,7 @@ public sealed class Http2ClientCodecTests
         peer.Tick(0);
         peer.Tick(30_000);
         var ping = peer.Expect(FrameType.Ping, 0);
-        peer.Send(H2Wire.Frame(FrameType.Ping, FrameFlags.Ack, 0, ping.Payload));
+        peer.Send(H2Frames.Frame(FrameType.Ping, FrameFlags.Ack, 0, ping.Payload));
         peer.Tick(5_000);
         Assert.Equal(Failure.None, peer.Error);
         peer.Frames.Clear();
@@ -345,9 +346,9 @@ public sealed class Http2ClientCodecTests
         Assert.Equal(65535, peer.Body(1).Length);
         Assert.Equal(1, response.Blocked);
         Assert.Equal(200_000 - 65535, response.Stream.SendPending);
-        peer.Send(H2Wire.WindowUpdate(0, 1_000_000));
+        peer.Send(H2Frames.WindowUpdate(0, 1_000_000));
         Assert.Equal(65535, peer.Body(1).Length);
-        peer.Send(H2Wire.WindowUpdate(1, 1_000_000));
+        peer.Send(H2Frames.WindowUpdate(1, 1_000_000));
         Assert.Equal(200_000, peer.Body(1).Length);
         Assert.Equal(1, response.Ready);
         peer.Close();

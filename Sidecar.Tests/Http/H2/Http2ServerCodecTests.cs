@@ -6,6 +6,7 @@ using Sidecar.Http.H2;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
 using Xunit;
+using H2Frames = Sidecar.Tests.Harness.H2;
 
 namespace Sidecar.Tests.Http.H2;
 
@@ -25,7 +26,7 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void Request_HasPseudoHeadersAsFields_AndNoHost() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "GET"), (":scheme", "http"), (":path", "/a?b=c"), (":authority", "Example.org:80"), ("host", "example.org:80"), ("x", "y"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "GET"), (":scheme", "http"), (":path", "/a?b=c"), (":authority", "Example.org:80"), ("host", "example.org:80"), ("x", "y"))));
         var request = peer.Requests[1];
         Assert.Equal("GET", request[":method"]);
         Assert.Equal("/a?b=c", request[":path"]);
@@ -39,37 +40,37 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void Host_StandsInForAuthority() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "example.org"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "example.org"))));
         Assert.Equal("example.org", peer.Requests[1][":authority"]);
     });
 
     [Fact]
     public void NeitherHostNorAuthority_IsTheManagersBusiness() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "GET"), (":scheme", "http"), (":path", "/"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "GET"), (":scheme", "http"), (":path", "/"))));
         Assert.Equal("", peer.Requests[1][":authority"]);
     });
 
     [Fact]
     public void CookieCrumbs_BecomeOneField() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3"))));
         Assert.Equal("a=1; b=2; c=3", peer.Requests[1]["cookie"]);
     });
 
     [Fact]
     public void TeTrailers_Stays() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Get(("te", "trailers"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get(("te", "trailers"))));
         Assert.Equal("trailers", peer.Requests[1]["te"]);
     });
 
     [Fact]
     public void ContentLength_FramesTheBody() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(("content-length", "8")), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(("content-length", "8")), end: false));
         Assert.Equal(new BodyFraming(BodyKind.Length, 8), peer.Requests[1].Framing);
-        peer.Send(H2Wire.Data(1, "test"), H2Wire.Data(1, "test", end: true, padding: 3));
+        peer.Send(H2Frames.Data(1, "test"), H2Frames.Data(1, "test", end: true, padding: 3));
         Assert.Equal("testtest", peer.Requests[1].Body.ToString());
         peer.ExpectResponse(1);
     });
@@ -77,16 +78,16 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void NoContentLength_StreamsTheBody() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false));
         Assert.Equal(BodyKind.Streamed, peer.Requests[1].Framing.Kind);
-        peer.Send(H2Wire.Data(1, "", end: true));
+        peer.Send(H2Frames.Data(1, "", end: true));
         peer.ExpectResponse(1);
     });
 
     [Fact]
     public void EmptyTrailers_OnlyEndTheBody() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false), H2Wire.Data(1, "test"), H2Wire.Headers(1, []));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false), H2Frames.Data(1, "test"), H2Frames.Headers(1, []));
         Assert.True(peer.Requests[1].Ended);
         Assert.Empty(peer.Requests[1].Trailers);
     });
@@ -94,7 +95,7 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void PlainConnect_IsATunnel() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "CONNECT"), (":authority", "example.org:443")), end: false), H2Wire.Data(1, "ping"));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "CONNECT"), (":authority", "example.org:443")), end: false), H2Frames.Data(1, "ping"));
         Assert.Equal(BodyKind.Tunnel, peer.Requests[1].Framing.Kind);
         peer.Respond(1, "pong", end: false);
         Assert.Equal("200", peer.Header(1, ":status"));
@@ -104,7 +105,7 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void ExtendedConnect_ReadsAsUpgrade_AndIts101IsSentAs200() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/chat"), (":authority", "example.org"), ("sec-websocket-version", "13")), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":path", "/chat"), (":authority", "example.org"), ("sec-websocket-version", "13")), end: false));
         var request = peer.Requests[1];
         Assert.Equal("GET", request[":method"]);
         Assert.Equal("websocket", request["upgrade"]);
@@ -127,10 +128,10 @@ public sealed class Http2ServerCodecTests
     public void ExtendedConnect_IsOfferedOnlyWhenAllowed()
     {
         var peer = new H2ClientPeer(Cut.Whole, s_connect);
-        peer.Send(H2Wire.Preface, H2Wire.Settings());
+        peer.Send(H2Frames.Preface, H2Frames.Settings());
         Assert.Contains("00-08-00-00-00-01", BitConverter.ToString(peer.Frames[0].Payload));
         peer = new H2ClientPeer();
-        peer.Send(H2Wire.Preface, H2Wire.Settings());
+        peer.Send(H2Frames.Preface, H2Frames.Settings());
         Assert.DoesNotContain("00-08-00-00-00-01", BitConverter.ToString(peer.Frames[0].Payload));
     }
 
@@ -160,19 +161,19 @@ public sealed class Http2ServerCodecTests
     [InlineData(":method=GET|:scheme=http|:path=/|:authority=a|content-length=99999999999999999999", "length beyond numbers")]
     public void MalformedRequest_CostsItsStreamOrTheConnection_AndIsNeverSeen(string fields, string why)
     {
-        var block = H2Wire.Block(fields.Split('|').Select(f => (f[..f.IndexOf('=', 1)], f[(f.IndexOf('=', 1) + 1)..])).ToArray());
+        var block = H2Frames.Block(fields.Split('|').Select(f => (f[..f.IndexOf('=', 1)], f[(f.IndexOf('=', 1) + 1)..])).ToArray());
         Story(peer =>
         {
-            peer.Send(H2Wire.Headers(1, block));
+            peer.Send(H2Frames.Headers(1, block));
             peer.ExpectStreamError(1, Http2Error.ProtocolError);
             Assert.True(peer.Requests.Count == 0, why);
             // The HPACK state is sound and the connection goes on.
-            peer.Send(H2Wire.Headers(3, H2Wire.Get()));
+            peer.Send(H2Frames.Headers(3, H2Frames.Get()));
             peer.ExpectResponse(3);
         }, s_streamErrors);
         Story(peer =>
         {
-            peer.Send(H2Wire.Headers(1, block));
+            peer.Send(H2Frames.Headers(1, block));
             peer.ExpectConnectionError(Failure.Http2InvalidHeader, Http2Error.ProtocolError);
             Assert.Empty(peer.Requests);
         });
@@ -181,14 +182,14 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void OptionsAsterisk_IsFine() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Block((":method", "OPTIONS"), (":scheme", "http"), (":path", "*"), (":authority", "a"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Block((":method", "OPTIONS"), (":scheme", "http"), (":path", "*"), (":authority", "a"))));
         peer.ExpectResponse(1);
     });
 
     [Fact]
     public void ContentLengthMissedByTrailers_IsMalformed() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(("content-length", "9")), end: false), H2Wire.Data(1, "test"), H2Wire.Headers(1, H2Wire.Block(("x", "y"))));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(("content-length", "9")), end: false), H2Frames.Data(1, "test"), H2Frames.Headers(1, H2Frames.Block(("x", "y"))));
         peer.ExpectStreamError(1, Http2Error.ProtocolError);
         Assert.Equal(Failure.Http2InvalidHeader, peer.Requests[1].ResetReason);
         Assert.False(peer.Requests[1].Ended);
@@ -199,7 +200,7 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void Response_LosesConnectionFields_AndKeepsTheRest() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         var head = new ResponseHead { Status = 201, Framing = new BodyFraming(BodyKind.Length, 3) };
         head.Add("connection"u8, "x-hop, keep-alive"u8);
         head.Add("keep-alive"u8, "timeout=5"u8);
@@ -217,11 +218,11 @@ public sealed class Http2ServerCodecTests
     [Fact]
     public void Informational_ComesBeforeTheResponse() => Story(peer =>
     {
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(("expect", "100-continue")), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(("expect", "100-continue")), end: false));
         peer.Requests[1].Stream.SendInformational(new ResponseHead { Status = 100 });
         peer.Read();
         Assert.Equal("100", peer.Header(1, ":status"));
-        peer.Send(H2Wire.Data(1, "x", end: true));
+        peer.Send(H2Frames.Data(1, "x", end: true));
         peer.Respond(1, "ok");
         Assert.Equal("100 | 200", peer.Header(1, ":status"));
     }, answers: false);
@@ -230,7 +231,7 @@ public sealed class Http2ServerCodecTests
     public void Trailers_EndTheResponse_AlsoBehindAClosedWindow() => H2ClientPeer.Everywhere(peer =>
     {
         peer.Handshake((SettingId.InitialWindowSize, 2));
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         peer.Respond(1, "hello", end: false);
         var trailers = new HeaderMap();
         trailers.Add(HeaderId.GrpcStatus, "0"u8);
@@ -240,7 +241,7 @@ public sealed class Http2ServerCodecTests
         Assert.Equal("he", peer.Body(1));
         Assert.Equal("", peer.Header(1, "grpc-status"));
         Assert.Equal(3, peer.Requests[1].Stream.SendPending);
-        peer.Send(H2Wire.WindowUpdate(1, 10));
+        peer.Send(H2Frames.WindowUpdate(1, 10));
         Assert.Equal("hello", peer.Body(1));
         Assert.Equal("0", peer.Header(1, "grpc-status"));
         Assert.Equal(FrameType.Headers, peer.Frames.Last(f => f.StreamId == 1).Type);
@@ -252,10 +253,10 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         var head = new ResponseHead { Status = 200 };
         for (int i = 0; i < 3; i++)
-            head.Add(H2Wire.Bytes("x-large-" + i), H2Wire.Bytes(new string('v', 15000)));
+            head.Add(H2Frames.Bytes("x-large-" + i), H2Frames.Bytes(new string('v', 15000)));
         peer.Requests[1].Stream.SendHead(head, true);
         peer.Read();
         Assert.Equal([FrameType.Headers, FrameType.Continuation, FrameType.Continuation], peer.Frames.Where(f => f.StreamId == 1).Select(f => f.Type));
@@ -268,7 +269,7 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         Assert.Equal(0, peer.OutputEvents);
         peer.Respond(1, "hello");
         Assert.Equal(2, peer.OutputEvents);
@@ -282,12 +283,12 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer { Answer = new string('x', 200_000) };
         peer.Handshake((SettingId.InitialWindowSize, 1_000_000));
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()), H2Wire.Headers(3, H2Wire.Get()), H2Wire.Headers(5, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()), H2Frames.Headers(3, H2Frames.Get()), H2Frames.Headers(5, H2Frames.Get()));
         Assert.Equal(65535, peer.Frames.Where(f => f.Type == FrameType.Data).Sum(f => f.Payload.Length));
         peer.Frames.Clear();
-        peer.Send(H2Wire.WindowUpdate(0, 6 * 16384));
+        peer.Send(H2Frames.WindowUpdate(0, 6 * 16384));
         Assert.Equal(new uint[] { 1, 3, 5, 1, 3, 5 }, peer.Frames.Where(f => f.Type == FrameType.Data).Select(f => f.StreamId));
-        peer.Send(H2Wire.WindowUpdate(0, 1_000_000));
+        peer.Send(H2Frames.WindowUpdate(0, 1_000_000));
         foreach (uint id in new uint[] { 1, 3, 5 })
             peer.ExpectResponse(id);
         Assert.Equal(0, peer.Server.HeldBytes);
@@ -300,15 +301,15 @@ public sealed class Http2ServerCodecTests
         var options = new Http2Options { InitialStreamWindowSize = 65536, InitialConnectionWindowSize = 131072 };
         var peer = new H2ClientPeer(Cut.Whole, options, answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false), H2Wire.Data(1, new byte[16384]));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false), H2Frames.Data(1, new byte[16384]));
         Assert.DoesNotContain(peer.Frames, f => f.Type == FrameType.WindowUpdate);
-        peer.Send(H2Wire.Data(1, new byte[16384]));
+        peer.Send(H2Frames.Data(1, new byte[16384]));
         Assert.Equal(32768u, peer.Expect(FrameType.WindowUpdate, 1).Word());
         peer.Frames.Clear();
 
         peer.Requests[1].Stream.PauseReceiving();
         peer.Requests[1].Stream.PauseReceiving();
-        peer.Send(H2Wire.Data(1, new byte[16384]), H2Wire.Data(1, new byte[16384]), H2Wire.Data(1, new byte[16384]));
+        peer.Send(H2Frames.Data(1, new byte[16384]), H2Frames.Data(1, new byte[16384]), H2Frames.Data(1, new byte[16384]));
         Assert.DoesNotContain(peer.Frames, f => f.Type == FrameType.WindowUpdate);
         peer.Requests[1].Stream.ResumeReceiving();
         peer.Read();
@@ -326,9 +327,9 @@ public sealed class Http2ServerCodecTests
         var options = new Http2Options { InitialStreamWindowSize = 65536, InitialConnectionWindowSize = 65536 };
         var peer = new H2ClientPeer(Cut.Whole, options, answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false));
         peer.Requests[1].Stream.PauseReceiving();
-        peer.Send(H2Wire.Data(1, new byte[16384]), H2Wire.Data(1, new byte[16384]));
+        peer.Send(H2Frames.Data(1, new byte[16384]), H2Frames.Data(1, new byte[16384]));
         Assert.DoesNotContain(peer.Frames, f => f.Type == FrameType.WindowUpdate);
         peer.Requests[1].Stream.Reset(Failure.None);
         peer.Read();
@@ -336,7 +337,7 @@ public sealed class Http2ServerCodecTests
         Assert.Equal(Http2Error.NoError, peer.Expect(FrameType.RstStream, 1).ResetCode);
         // Data that was on its way counts for the connection too, and is dropped without a word.
         peer.Frames.Clear();
-        peer.Send(H2Wire.Data(1, new byte[16384]), H2Wire.Data(1, new byte[16384], end: true), H2Wire.Headers(1, H2Wire.Block(("x", "y"))));
+        peer.Send(H2Frames.Data(1, new byte[16384]), H2Frames.Data(1, new byte[16384], end: true), H2Frames.Headers(1, H2Frames.Block(("x", "y"))));
         Assert.Equal(32768u, peer.Expect(FrameType.WindowUpdate, 0).Word());
         Assert.DoesNotContain(peer.Frames, f => f.StreamId == 1);
         peer.Close();
@@ -346,9 +347,9 @@ public sealed class Http2ServerCodecTests
     public void MoreDataThanTheWindow_IsFlowControlError() => H2ClientPeer.Everywhere(peer =>
     {
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false));
         peer.Requests[1].Stream.PauseReceiving();
-        peer.Send(H2Wire.Data(1, new byte[100]), H2Wire.Data(1, new byte[1]));
+        peer.Send(H2Frames.Data(1, new byte[100]), H2Frames.Data(1, new byte[1]));
         peer.ExpectStreamError(1, Http2Error.FlowControlError);
         peer.ExpectAlive();
     }, new Http2Options { InitialStreamWindowSize = 100, MaxConcurrentStreams = 10 }, answers: false);
@@ -358,7 +359,7 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         peer.Codec.OnOutputBlocked(true);
         Assert.Equal(1, peer.Requests[1].Blocked);
         for (int i = 0; i < 5; i++)
@@ -366,7 +367,7 @@ public sealed class Http2ServerCodecTests
             if (i == 0)
                 peer.Respond(1, "h", end: false);
             else
-                peer.Requests[1].Stream.SendBody(H2Wire.Bytes("hello"[i..(i + 1)]), i == 4);
+                peer.Requests[1].Stream.SendBody(H2Frames.Bytes("hello"[i..(i + 1)]), i == 4);
         }
         peer.Read();
         Assert.Equal("", peer.Body(1));
@@ -383,14 +384,14 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake((SettingId.InitialWindowSize, 0));
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         peer.Respond(1, new string('x', 60 * 1024), end: false);
         Assert.Equal(0, peer.Requests[1].Blocked);
         peer.Requests[1].Stream.SendBody(new byte[8 * 1024], false);
         Assert.Equal(1, peer.Requests[1].Blocked);
-        peer.Send(H2Wire.WindowUpdate(1, 20 * 1024));
+        peer.Send(H2Frames.WindowUpdate(1, 20 * 1024));
         Assert.Equal(0, peer.Requests[1].Ready);
-        peer.Send(H2Wire.WindowUpdate(1, 20 * 1024));
+        peer.Send(H2Frames.WindowUpdate(1, 20 * 1024));
         Assert.Equal(1, peer.Requests[1].Ready);
         peer.Close();
     }
@@ -404,14 +405,14 @@ public sealed class Http2ServerCodecTests
         peer.Read();
         Assert.Equal(0x7FFFFFFFu, peer.Expect(FrameType.GoAway, 0).Word());
         Assert.False(peer.Codec.IsFinished);
-        peer.Send(H2Wire.Headers(1, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(1, H2Frames.Get()));
         peer.Frames.Clear();
         peer.Codec.FinishDrain();
         peer.Codec.FinishDrain();
         peer.Read();
         Assert.Equal(1u, Assert.Single(peer.Frames, f => f.Type == FrameType.GoAway).Word());
         Assert.False(peer.Codec.IsFinished);
-        peer.Send(H2Wire.Headers(3, H2Wire.Get()));
+        peer.Send(H2Frames.Headers(3, H2Frames.Get()));
         peer.ExpectStreamError(3, Http2Error.RefusedStream);
         peer.Respond(1, "bye");
         peer.ExpectResponse(1);
@@ -424,9 +425,9 @@ public sealed class Http2ServerCodecTests
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake();
         for (uint id = 1; id < 40; id += 2)
-            peer.Send(H2Wire.Headers(id, H2Wire.Post(), end: false));
+            peer.Send(H2Frames.Headers(id, H2Frames.Post(), end: false));
         // One head is still under construction.
-        peer.Send(H2Wire.Headers(41, H2Wire.Get(), endHeaders: false));
+        peer.Send(H2Frames.Headers(41, H2Frames.Get(), endHeaders: false));
         Assert.Equal(Failure.DownstreamDisconnect, peer.Codec.OnEndOfInput());
         peer.Codec.OnConnectionLost(Failure.DownstreamDisconnect);
         Assert.All(peer.Requests.Values, r => Assert.Equal(Failure.DownstreamDisconnect, r.ResetReason));
@@ -443,7 +444,7 @@ public sealed class Http2ServerCodecTests
             peer.Frames.Clear();
             peer.Heads.Clear();
             peer.Requests.Clear();
-            peer.Send(H2Wire.Preface, H2Wire.Settings(), H2Wire.Headers(1, H2Wire.Get(("x-a", "b"))));
+            peer.Send(H2Frames.Preface, H2Frames.Settings(), H2Frames.Headers(1, H2Frames.Get(("x-a", "b"))));
             Assert.Equal(FrameType.Settings, peer.Frames[0].Type);
             peer.ExpectResponse(1);
             peer.Codec.OnConnectionLost(Failure.DownstreamDisconnect);
@@ -457,14 +458,14 @@ public sealed class Http2ServerCodecTests
     {
         var peer = new H2ClientPeer(answers: false);
         peer.Handshake();
-        peer.Send(H2Wire.Headers(1, H2Wire.Post(), end: false), H2Wire.Headers(3, H2Wire.Post(), end: false));
+        peer.Send(H2Frames.Headers(1, H2Frames.Post(), end: false), H2Frames.Headers(3, H2Frames.Post(), end: false));
         peer.Requests[1].Stream.Reset(Failure.UpstreamReset);
         peer.Requests[1].Stream.Reset(Failure.UpstreamReset);
         peer.Requests[1].Stream.SendBody("late"u8, true);
         peer.Read();
         Assert.Equal(Http2Error.InternalError, peer.Frames.Single(f => f.Type == FrameType.RstStream).ResetCode);
         Assert.Equal(Failure.None, peer.Requests[1].ResetReason);
-        peer.Send(H2Wire.Data(3, "x", end: true));
+        peer.Send(H2Frames.Data(3, "x", end: true));
         peer.Respond(3, "ok");
         peer.ExpectResponse(3);
         peer.Close();

@@ -7,6 +7,7 @@ using Sidecar.Http.H2.Hpack;
 using Sidecar.Memory;
 using Sidecar.Tests.Harness;
 using Xunit;
+using H2Frames = Sidecar.Tests.Harness.H2;
 
 namespace Sidecar.Tests.Http.H2.Hpack;
 
@@ -109,8 +110,8 @@ public sealed class HpackCodecTests
     public void Bytes_AreJudgedOnce_AndRememberedWithTheEntry(string name, string value, int expected)
     {
         var block = new List<byte> { 0x40 };
-        H2Wire.String(block, name);
-        H2Wire.String(block, value);
+        H2Frames.String(block, name);
+        H2Frames.String(block, value);
         block.Add(0xBE);
         _decoder.BeginBlock();
         int position = 0;
