@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Text;
+using Google.Protobuf;
 using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Filters;
@@ -29,17 +30,18 @@ internal static class RouteTranslator
             scope.Reject("vhds", "on-demand virtual hosts are not supported");
         for (int i = 0; i < wire.ClusterSpecifierPlugins.Count; i++)
         {
-            if (!wire.ClusterSpecifierPlugins[i].IsOptional)
+            if (wire.ClusterSpecifierPlugins[i].IsOptional)
+                scope.Ignore($"cluster_specifier_plugins[{i}]", "cluster specifier plugins are not supported; this one is optional");
+            else
                 scope.Reject($"cluster_specifier_plugins[{i}]", "cluster specifier plugins are not supported");
         }
         if (wire.VhostHeader.Length > 0)
             scope.Reject("vhost_header", "is not supported");
-        if (wire.IgnorePathParametersInPathMatching)
-            scope.Reject("ignore_path_parameters_in_path_matching", "is not supported");
         if (wire.RequestMirrorPolicies.Count > 0)
-            scope.Ignore("request_mirror_policies", "mirroring for a whole table is not supported; set it on routes");
+            scope.Ignore("request_mirror_policies", RequestsNotMirrored);
 
         var context = new Context(wire.ValidateClusters ?? isInline, wire.MaxDirectResponseBodySizeBytes ?? DirectBodyBytesMax);
+        context.IgnoreOnce("metadata", wire.Metadata, MetadataUnread, scope);
         var internalOnly = new List<byte[]>();
         foreach (string name in wire.InternalOnlyHeaders)
             internalOnly.Add(LowerBytes(name));
@@ -47,10 +49,11 @@ internal static class RouteTranslator
         {
             Name = wire.Name,
             IgnorePortInHostMatching = wire.IgnorePortInHostMatching,
+            IgnorePathParametersInPathMatching = wire.IgnorePathParametersInPathMatching,
             MostSpecificMutationsWin = wire.MostSpecificHeaderMutationsWins,
             Mutation = Mutation(wire.RequestHeadersToAdd, wire.RequestHeadersToRemove, wire.ResponseHeadersToAdd, wire.ResponseHeadersToRemove, scope),
             InternalOnlyHeaders = internalOnly.ToArray(),
-            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, null, scope),
+            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, null, "", scope),
         };
         var names = new HashSet<string>(StringComparer.Ordinal);
         for (int i = 0; i < wire.VirtualHosts.Count; i++)
@@ -58,7 +61,21 @@ internal static class RouteTranslator
         return scope.IsRejected ? null : table;
     }
 
-    private sealed record Context(bool ValidateClusters, uint DirectBodyMax);
+    private const string RequestsNotMirrored = "requests are not mirrored: only the route's own cluster sees them";
+
+    private sealed record Context(bool ValidateClusters, uint DirectBodyMax)
+    {
+        private readonly HashSet<string> _noted = new(StringComparer.Ordinal);
+
+        // Istio puts metadata and a decorator on every route: one line for a table says as much as ten thousand.
+        internal void IgnoreOnce(string field, IMessage? wire, string reason, ConfigScope scope)
+        {
+            if (wire is not null && _noted.Add(field))
+                scope.Ignore(field, reason + " (named once for the whole table)");
+        }
+    }
+
+    private const string MetadataUnread = "nothing here reads metadata of routes yet";
 
     private static void AddHost(RouteTable table, WireRoute.VirtualHost wire, HashSet<string> names, Context context, ConfigScope scope)
     {
@@ -77,9 +94,15 @@ internal static class RouteTranslator
         if (wire.HedgePolicy is not null)
             scope.Ignore("hedge_policy", "requests are not hedged");
         if (wire.RequestMirrorPolicies.Count > 0)
-            scope.Ignore("request_mirror_policies", "mirroring for a whole virtual host is not supported; set it on routes");
+            scope.Ignore("request_mirror_policies", RequestsNotMirrored);
         if (wire.RequireTls != WireRoute.VirtualHost.Types.TlsRequirementType.None && !System.Enum.IsDefined(wire.RequireTls))
             scope.Reject("require_tls", "must be NONE, EXTERNAL_ONLY or ALL");
+        if (wire.RetryPolicyTypedConfig is not null)
+            scope.Reject("retry_policy_typed_config", "is not supported; use retry_policy");
+        if (wire.IncludeIsTimeoutRetryHeader)
+            scope.Ignore("include_is_timeout_retry_header", "x-envoy-is-timeout-retry is not sent");
+        BodyLimits(wire.PerRequestBufferLimitBytes, wire.RequestBodyBufferLimit, scope);
+        context.IgnoreOnce("metadata", wire.Metadata, MetadataUnread, scope);
         var hostRetry = wire.RetryPolicy is null ? null : Retry(wire.RetryPolicy, scope.At("retry_policy"));
 
         var routes = new List<Route>(wire.Routes.Count);
@@ -97,7 +120,7 @@ internal static class RouteTranslator
             IncludeRequestAttemptCount = wire.IncludeRequestAttemptCount,
             IncludeAttemptCountInResponse = wire.IncludeAttemptCountInResponse,
             Mutation = Mutation(wire.RequestHeadersToAdd, wire.RequestHeadersToRemove, wire.ResponseHeadersToAdd, wire.ResponseHeadersToRemove, scope),
-            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, wire.Cors, scope),
+            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, wire.Cors, "cors", scope),
         };
         for (int i = 0; i < wire.Domains.Count; i++)
         {
@@ -111,10 +134,24 @@ internal static class RouteTranslator
         }
     }
 
+    private static void BodyLimits(uint? older, ulong? limit, ConfigScope scope)
+    {
+        const string Reason = "bodies kept for retries are limited by the listener's per_connection_buffer_limit_bytes alone";
+        if (older is not null)
+            scope.Ignore("per_request_buffer_limit_bytes", Reason);
+        if (limit is not null)
+            scope.Ignore("request_body_buffer_limit", Reason);
+    }
+
     private static Route? TranslateRoute(WireRoute.Route wire, RetryPolicy? hostRetry, Context context, ConfigScope scope)
     {
         if (wire.Tracing is not null)
             scope.Ignore("tracing", "traces are not produced yet");
+        context.IgnoreOnce("decorator", wire.Decorator, "it names spans, and traces are not produced yet", scope);
+        if (wire.StatPrefix.Length > 0)
+            scope.Ignore("stat_prefix", "stats of single routes are not kept");
+        BodyLimits(wire.PerRequestBufferLimitBytes, wire.RequestBodyBufferLimit, scope);
+        context.IgnoreOnce("metadata", wire.Metadata, MetadataUnread, scope);
         var match = Match(wire.Match, scope.At("match"));
         RouteAction? action = null;
         RedirectAction? redirect = null;
@@ -152,7 +189,7 @@ internal static class RouteTranslator
             Mutation = Mutation(wire.RequestHeadersToAdd, wire.RequestHeadersToRemove, wire.ResponseHeadersToAdd, wire.ResponseHeadersToRemove, scope),
             DecoratorOperation = Encoding.UTF8.GetBytes(wire.Decorator?.Operation ?? ""),
             PropagateDecorator = wire.Decorator?.Propagate ?? true,
-            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, wire.Route_?.Cors, scope),
+            FilterConfigs = FilterConfigs(wire.TypedPerFilterConfig, wire.Route_?.Cors, "route.cors", scope),
         };
     }
 
@@ -218,6 +255,7 @@ internal static class RouteTranslator
             GrpcOnly = wire.Grpc is not null,
             PerMillion = wire.RuntimeFraction?.DefaultValue is { } share ? Fractions.PerMillion(share) : 1_000_000,
             CertificatePresented = wire.TlsContext?.Presented,
+            CertificateValidated = wire.TlsContext?.Validated,
         };
     }
 
@@ -232,8 +270,8 @@ internal static class RouteTranslator
                 cluster = Cluster(wire.Cluster, "cluster", context, scope);
                 break;
             case WireRoute.RouteAction.ClusterSpecifierOneofCase.ClusterHeader:
-                if (wire.ClusterHeader.Length == 0)
-                    scope.Reject("cluster_header", "must not be empty");
+                if (!IsFieldName(wire.ClusterHeader))
+                    scope.Reject("cluster_header", "must be a header name");
                 break;
             case WireRoute.RouteAction.ClusterSpecifierOneofCase.WeightedClusters:
                 weighted = Weighted(wire.WeightedClusters, context, scope.At("weighted_clusters"));
@@ -249,7 +287,7 @@ internal static class RouteTranslator
         return new RouteAction
         {
             Cluster = cluster,
-            ClusterHeader = wire.HasClusterHeader ? wire.ClusterHeader.ToLowerInvariant() : null,
+            ClusterHeader = LowerBytes(wire.HasClusterHeader ? wire.ClusterHeader : ""),
             Weighted = weighted,
             WeightedRandomHeader = LowerBytes(wire.WeightedClusters?.HeaderName ?? ""),
             ClusterNotFoundStatus = wire.ClusterNotFoundResponseCode switch
@@ -268,7 +306,6 @@ internal static class RouteTranslator
             GrpcTimeoutHeaderOffsetMs = streamScope.Milliseconds("grpc_timeout_header_offset", streams?.GrpcTimeoutHeaderOffset, 0),
             Retry = wire.RetryPolicy is null ? hostRetry : Retry(wire.RetryPolicy, scope.At("retry_policy")),
             Hashes = Hashes(wire, scope),
-            Mirrors = Mirrors(wire, context, scope),
             PrefixRewrite = Encoding.UTF8.GetBytes(wire.PrefixRewrite),
             PathRegexRewrite = wire.RegexRewrite is null ? null : MatcherTranslator.Rewrite(wire.RegexRewrite, scope.At("regex_rewrite")),
             HostRewrite = Encoding.UTF8.GetBytes(wire.HasHostRewriteLiteral ? wire.HostRewriteLiteral : ""),
@@ -294,6 +331,18 @@ internal static class RouteTranslator
             scope.Reject("regex_rewrite", "only one of prefix_rewrite and regex_rewrite can be specified");
         if (wire.InternalRedirectPolicy is not null)
             scope.Reject("internal_redirect_policy", "internal redirects are not supported");
+        if (wire.InternalRedirectAction != WireRoute.RouteAction.Types.InternalRedirectAction.PassThroughInternalRedirect)
+            scope.Reject("internal_redirect_action", "internal redirects are not supported");
+        if (wire.MaxInternalRedirects is not null)
+            scope.Ignore("max_internal_redirects", "there are no internal redirects");
+        if (wire.IncludeVhRateLimits is not null)
+            scope.Ignore("include_vh_rate_limits", "global rate limits are not applied");
+        if (wire.FlushTimeout is not null)
+            scope.Ignore("flush_timeout", "the idle timeout also holds while the last bytes are sent");
+        if (wire.RequestMirrorPolicies.Count > 0)
+            scope.Ignore("request_mirror_policies", RequestsNotMirrored);
+        if (wire.Priority is not (WireCore.RoutingPriority.Default or WireCore.RoutingPriority.High))
+            scope.Reject("priority", "must be DEFAULT or HIGH");
         if (wire.MetadataMatch is not null)
             scope.Ignore("metadata_match", "subsets of a cluster are not supported; all its hosts are used");
         if (wire.RateLimits.Count > 0)
@@ -327,17 +376,21 @@ internal static class RouteTranslator
         {
             var at = scope.At($"clusters[{i}]");
             var entry = wire.Clusters[i];
-            if (entry.Name.Length > 0 == entry.ClusterHeader.Length > 0)
-                at.Reject("", "needs either name or cluster_header");
+            if (entry.Name.Length + entry.ClusterHeader.Length == 0)
+                at.Reject("", "At least one of name or cluster_header need to be specified");
+            else if (entry.Name.Length > 0 && entry.ClusterHeader.Length > 0)
+                at.Reject("", "Only one of name or cluster_header can be specified");
+            else if (entry.ClusterHeader.Length > 0 && !IsFieldName(entry.ClusterHeader))
+                at.Reject("cluster_header", "must be a header name");
             if (entry.MetadataMatch is not null)
                 at.Ignore("metadata_match", "subsets of a cluster are not supported; all its hosts are used");
             sum += entry.Weight ?? 0;
             clusters.Add(new WeightedCluster(
-                entry.Name.Length > 0 ? Cluster(entry.Name, "name", context, at) : null, entry.ClusterHeader.Length > 0 ? entry.ClusterHeader.ToLowerInvariant() : null, sum)
+                entry.Name.Length > 0 ? Cluster(entry.Name, "name", context, at) : null, LowerBytes(entry.ClusterHeader), sum)
             {
                 Mutation = Mutation(entry.RequestHeadersToAdd, entry.RequestHeadersToRemove, entry.ResponseHeadersToAdd, entry.ResponseHeadersToRemove, at),
                 HostRewrite = Encoding.UTF8.GetBytes(entry.HasHostRewriteLiteral ? entry.HostRewriteLiteral : ""),
-                FilterConfigs = FilterConfigs(entry.TypedPerFilterConfig, null, at),
+                FilterConfigs = FilterConfigs(entry.TypedPerFilterConfig, null, "", at),
             });
         }
         if (clusters.Count == 0)
@@ -348,7 +401,7 @@ internal static class RouteTranslator
             scope.Reject("clusters", $"The sum of weights of all weighted clusters of route exceeds {uint.MaxValue}");
         if (wire.TotalWeight is { } total && total != sum && sum > 0)
             scope.Reject("total_weight", $"Sum of weights in the weighted_cluster should add up to {total}, is {sum}");
-        return sum == 0 ? [] : clusters.ToArray();
+        return sum is 0 or > uint.MaxValue ? [] : clusters.ToArray();
     }
 
     private static HashPolicy[] Hashes(WireRoute.RouteAction wire, ConfigScope scope)
@@ -361,6 +414,8 @@ internal static class RouteTranslator
             switch (entry.PolicySpecifierCase)
             {
                 case WireRoute.RouteAction.Types.HashPolicy.PolicySpecifierOneofCase.Header:
+                    if (!IsFieldName(entry.Header.HeaderName))
+                        at.Reject("header.header_name", "must be a header name");
                     policies.Add(new HashPolicy(HashSource.Header, entry.Header.HeaderName)
                     {
                         Terminal = entry.Terminal,
@@ -368,9 +423,9 @@ internal static class RouteTranslator
                     });
                     break;
                 case WireRoute.RouteAction.Types.HashPolicy.PolicySpecifierOneofCase.Cookie:
-                    if (entry.Cookie.Ttl is not null)
-                        at.Ignore("cookie.ttl", "a missing cookie is not made; such requests go to any host");
-                    policies.Add(new HashPolicy(HashSource.Cookie, entry.Cookie.Name) { Terminal = entry.Terminal });
+                    if (entry.Cookie.Name.Length == 0)
+                        at.Reject("cookie.name", "must not be empty");
+                    policies.Add(new HashPolicy(HashSource.Cookie, entry.Cookie.Name) { Terminal = entry.Terminal, CookieTail = CookieTail(entry.Cookie, at.At("cookie")) });
                     break;
                 case WireRoute.RouteAction.Types.HashPolicy.PolicySpecifierOneofCase.ConnectionProperties:
                     if (entry.ConnectionProperties.SourceIp)
@@ -387,11 +442,36 @@ internal static class RouteTranslator
         return policies.ToArray();
     }
 
-    private static MirrorPolicy[] Mirrors(WireRoute.RouteAction wire, Context context, ConfigScope scope)
+    // What follows the value of a cookie made here; null: none is made, because no ttl is given.
+    private static byte[]? CookieTail(WireRoute.RouteAction.Types.HashPolicy.Types.Cookie wire, ConfigScope scope)
     {
-        for (int i = 0; i < wire.RequestMirrorPolicies.Count; i++)
-            scope.Ignore($"request_mirror_policies[{i}]", "requests are not mirrored yet");
-        return [];
+        var tail = new StringBuilder();
+        long seconds = scope.Milliseconds("ttl", wire.Ttl, 0) / 1000;
+        if (seconds > 0)
+            tail.Append("; Max-Age=").Append(seconds.ToString(CultureInfo.InvariantCulture));
+        if (wire.Path.Length > 0)
+            tail.Append("; Path=").Append(wire.Path);
+        foreach (var attribute in wire.Attributes)
+        {
+            tail.Append("; ").Append(attribute.Name);
+            if (attribute.Value.Length > 0)
+                tail.Append('=').Append(attribute.Value);
+        }
+        tail.Append("; HttpOnly");
+        foreach (char c in tail.ToString() + wire.Name)
+        {
+            if (!char.IsControl(c))
+                continue;
+            scope.Reject("", "must not have control characters");
+            break;
+        }
+        if (wire.Ttl is not null)
+            return Encoding.UTF8.GetBytes(tail.ToString());
+        if (wire.Path.Length > 0)
+            scope.Ignore("path", "no cookie is made without a ttl");
+        if (wire.Attributes.Count > 0)
+            scope.Ignore("attributes", "no cookie is made without a ttl");
+        return null;
     }
 
     private static Dictionary<string, bool>? Upgrades(WireRoute.RouteAction wire, ConfigScope scope)
@@ -415,7 +495,10 @@ internal static class RouteTranslator
         bool previousHosts = false;
         for (int i = 0; i < wire.RetryHostPredicate.Count; i++)
         {
-            if (wire.RetryHostPredicate[i].Name == "envoy.retry_host_predicates.previous_hosts")
+            // By its type, as Envoy now does, or by its name, as it did.
+            var predicate = wire.RetryHostPredicate[i];
+            if (predicate.TypedConfig?.TypeUrl is { Length: > 0 } url ? url.EndsWith("/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", StringComparison.Ordinal)
+                : predicate.Name == "envoy.retry_host_predicates.previous_hosts")
                 previousHosts = true;
             else
                 scope.Reject($"retry_host_predicate[{i}]", $"Didn't find a registered implementation for name: '{wire.RetryHostPredicate[i].Name}'");
@@ -424,6 +507,8 @@ internal static class RouteTranslator
             scope.Ignore("retry_priority", "retries use the cluster's own priorities");
         if (wire.RetryOptionsPredicates.Count > 0)
             scope.Reject("retry_options_predicates", "is not supported");
+        if (wire.RefreshClusterOnRetry)
+            scope.Ignore("refresh_cluster_on_retry", "all tries go to the cluster that was chosen first");
         long? baseMs = wire.RetryBackOff?.BaseInterval is null ? null : scope.Milliseconds("retry_back_off.base_interval", wire.RetryBackOff.BaseInterval, 25);
         long? maxMs = wire.RetryBackOff?.MaxInterval is null ? null : scope.Milliseconds("retry_back_off.max_interval", wire.RetryBackOff.MaxInterval, 250);
         if (wire.RetryBackOff is not null && wire.RetryBackOff.BaseInterval is null)
@@ -433,8 +518,16 @@ internal static class RouteTranslator
         if (maxMs < (baseMs ?? 0))
             scope.Reject("retry_back_off.max_interval", "must be greater than or equal to the base_interval");
         var resets = new List<ResetHeader>();
+        if (wire.RateLimitedRetryBackOff is { ResetHeaders.Count: 0 })
+            scope.Reject("rate_limited_retry_back_off.reset_headers", "needs at least 1 header");
         foreach (var reset in wire.RateLimitedRetryBackOff?.ResetHeaders ?? [])
+        {
+            if (!IsFieldName(reset.Name))
+                scope.Reject($"rate_limited_retry_back_off.reset_headers[{resets.Count}].name", "must be a header name");
             resets.Add(new ResetHeader(LowerBytes(reset.Name), reset.Format == WireRoute.RetryPolicy.Types.ResetHeaderFormat.UnixTimestamp));
+        }
+        if (wire.HostSelectionRetryMaxAttempts < 0)
+            scope.Reject("host_selection_retry_max_attempts", "must not be negative");
         var codes = new List<int>();
         foreach (uint code in wire.RetriableStatusCodes)
             codes.Add((int)Math.Min(code, 1000));
@@ -503,6 +596,8 @@ internal static class RouteTranslator
                 try
                 {
                     body = File.ReadAllBytes(wire.Body.Filename);
+                    if (wire.Body.WatchedDirectory is not null)
+                        scope.Ignore("body.watched_directory", "the file is read once");
                 }
                 catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
                 {
@@ -510,7 +605,11 @@ internal static class RouteTranslator
                 }
                 break;
             default:
-                scope.Reject("body", "only inline_string, inline_bytes and filename are supported");
+                string? value = Environment.GetEnvironmentVariable(wire.Body.EnvironmentVariable);
+                if (string.IsNullOrEmpty(value))
+                    scope.Reject("body.environment_variable", $"Environment variable doesn't exist: {wire.Body.EnvironmentVariable}");
+                else
+                    body = Encoding.UTF8.GetBytes(value);
                 break;
         }
         if (body.Length > context.DirectBodyMax)
@@ -541,23 +640,39 @@ internal static class RouteTranslator
             var at = scope.At($"{field}[{i}]");
             string name = wire[i].Header?.Key.ToLowerInvariant() ?? "";
             string value = wire[i].Header is { } header ? header.RawValue.IsEmpty ? header.Value : header.RawValue.ToStringUtf8() : "";
-            if (name.Length == 0 || name.AsSpan().IndexOfAny('\r', '\n', ' ') >= 0)
-                at.Reject("header.key", "must be a header name");
-            else if (name[0] == ':' || name == "host")
+            if (name.StartsWith(':') || name == "host")
                 at.Reject("header.key", ":-prefixed or host headers may not be modified");
+            else if (!IsFieldName(name))
+                at.Reject("header.key", "must be a header name");
             else if (value.AsSpan().IndexOfAny('\r', '\n', '\0') >= 0)
                 at.Reject("header.value", "must not have CR, LF or NUL");
             else if (HeaderFormat.TryParse(value, out string error) is { } format)
-                additions.Add(new HeaderAddition(LowerBytes(name), format, Append(wire[i]), wire[i].KeepEmptyValue));
+            {
+                additions.Add(new HeaderAddition(LowerBytes(name), format, Append(wire[i], at), wire[i].KeepEmptyValue));
+                foreach (string fact in format.NotGathered)
+                    at.Ignore("header.value", $"%{fact}% is always empty: it is not gathered yet");
+            }
             else
+            {
                 at.Reject("header.value", error);
+            }
         }
         return additions.ToArray();
     }
 
-    private static HeaderAppend Append(WireCore.HeaderValueOption wire) =>
-        // The older flag, where it is given, says the same in two values.
-        wire.Append is { } append ? append ? HeaderAppend.AppendIfExistsOrAdd : HeaderAppend.OverwriteIfExistsOrAdd : (HeaderAppend)wire.AppendAction;
+    // The older flag, where it is given, says the same in two values.
+    private static HeaderAppend Append(WireCore.HeaderValueOption wire, ConfigScope scope)
+    {
+        if (wire.Append is { } append)
+        {
+            if (wire.AppendAction != WireCore.HeaderValueOption.Types.HeaderAppendAction.AppendIfExistsOrAdd)
+                scope.Reject("append", "Both append and append_action are set and it's not allowed");
+            return append ? HeaderAppend.AppendIfExistsOrAdd : HeaderAppend.OverwriteIfExistsOrAdd;
+        }
+        if ((uint)wire.AppendAction > (uint)HeaderAppend.OverwriteIfExists)
+            scope.Reject("append_action", "is none of the four actions");
+        return (HeaderAppend)wire.AppendAction;
+    }
 
     private static byte[][] Removals(RepeatedField<string> wire, string field, ConfigScope scope)
     {
@@ -565,37 +680,74 @@ internal static class RouteTranslator
         for (int i = 0; i < wire.Count; i++)
         {
             string name = wire[i].ToLowerInvariant();
-            if (name.Length == 0)
-                scope.Reject($"{field}[{i}]", "must not be empty");
-            else if (name[0] == ':' || name == "host")
+            if (name.StartsWith(':') || name == "host")
                 scope.Reject($"{field}[{i}]", ":-prefixed or host headers may not be removed");
+            else if (!IsFieldName(name))
+                scope.Reject($"{field}[{i}]", "must be a header name");
             else
                 names.Add(LowerBytes(name));
         }
         return names.ToArray();
     }
 
-    private static IReadOnlyDictionary<string, object> FilterConfigs(MapField<string, Any> wire, WireRoute.CorsPolicy? cors, ConfigScope scope)
+    private static IReadOnlyDictionary<string, object> FilterConfigs(MapField<string, Any> wire, WireRoute.CorsPolicy? cors, string corsField, ConfigScope scope)
     {
         if (wire.Count == 0 && cors is null)
             return RouteTable.NoFilterConfigs;
         var configs = new Dictionary<string, object>(StringComparer.Ordinal);
         foreach (var (name, config) in wire)
         {
-            if (HttpFilters.CreateRouteConfig(name, config, scope.At($"typed_per_filter_config[{name}]")) is { } translated)
+            if (FilterConfig(name, config, scope.At($"typed_per_filter_config[{name}]")) is { } translated)
                 configs[name] = translated;
         }
         // The policy's older place.
-        if (cors is not null && !configs.ContainsKey("envoy.filters.http.cors"))
+        if (cors is null)
+            return configs;
+        if (configs.ContainsKey("envoy.filters.http.cors"))
         {
-            var policy = CorsFilter.CreatePolicy(
-                cors.AllowOriginStringMatch, cors.AllowMethods, cors.AllowHeaders, cors.ExposeHeaders, cors.MaxAge, cors.AllowCredentials ?? false,
-                cors.AllowPrivateNetworkAccess ?? false, cors.ForwardNotMatchingPreflights ?? true, cors.FilterEnabled, cors.ShadowEnabled, scope.At("cors"));
-            if (policy is not null)
-                configs["envoy.filters.http.cors"] = policy;
+            scope.Ignore(corsField, "typed_per_filter_config has a policy as well, and that one counts");
+            return configs;
         }
+        var policy = CorsFilter.CreatePolicy(
+            cors.AllowOriginStringMatch, cors.AllowMethods, cors.AllowHeaders, cors.ExposeHeaders, cors.MaxAge, cors.AllowCredentials ?? false,
+            cors.AllowPrivateNetworkAccess ?? false, cors.ForwardNotMatchingPreflights ?? true, cors.FilterEnabled, cors.ShadowEnabled, scope.At(corsField));
+        if (policy is not null)
+            configs["envoy.filters.http.cors"] = policy;
         return configs;
     }
 
-    private static byte[] LowerBytes(string name) => Encoding.ASCII.GetBytes(name.ToLowerInvariant());
+    // One filter's configuration, alone or in an envoy.config.route.v3.FilterConfig around it.
+    private static object? FilterConfig(string name, Any config, ConfigScope scope)
+    {
+        if (!config.TypeUrl.EndsWith("/envoy.config.route.v3.FilterConfig", StringComparison.Ordinal))
+            return HttpFilters.CreateRouteConfig(name, config, scope);
+        WireRoute.FilterConfig wrapper;
+        try
+        {
+            wrapper = WireRoute.FilterConfig.Parser.ParseFrom(config.Value);
+        }
+        catch (InvalidProtocolBufferException e)
+        {
+            scope.Reject("", $"malformed bytes: {e.Message}");
+            return null;
+        }
+        if (wrapper.Disabled)
+            scope.Reject("disabled", "a filter cannot be disabled for single routes yet");
+        if (wrapper.Config is null)
+            return null;
+        if (!wrapper.IsOptional)
+            return HttpFilters.CreateRouteConfig(name, wrapper.Config, scope.At("config"));
+        // Optional: what is not known here is named instead of refused.
+        var trial = new ConfigScope(scope.Services, scope.ResourceName);
+        object? created = HttpFilters.CreateRouteConfig(name, wrapper.Config, trial);
+        foreach (var problem in trial.Rejections)
+            scope.At("config").Ignore(problem.Path, problem.Reason);
+        foreach (var problem in trial.Ignored)
+            scope.At("config").Ignore(problem.Path, problem.Reason);
+        return trial.IsRejected ? null : created;
+    }
+
+    private static bool IsFieldName(string name) => name.StartsWith(':') ? Memory.Ascii.IsToken(Encoding.UTF8.GetBytes(name[1..])) : Memory.Ascii.IsToken(Encoding.UTF8.GetBytes(name));
+
+    private static byte[] LowerBytes(string name) => Encoding.UTF8.GetBytes(name.ToLowerInvariant());
 }

@@ -101,6 +101,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     internal override Address RemoteAddress => _remote;
     internal override int BufferLimit => _manager.BufferLimit;
     internal override Route? Route => Match().Route;
+    internal override WeightedCluster? WeightedCluster => Match().Weighted;
     internal override VirtualHost? VirtualHost => Match().VirtualHost;
     internal override RouteTable? RouteTable => _routeTable;
 
@@ -143,6 +144,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             Refuse(failure);
             return;
         }
+        _routeTable?.RemoveInternalOnly(head);
         if (!AdmitUpgrade(head))
         {
             Stats.Inc(HttpStats.RqWsOnNonWsRoute);

@@ -121,6 +121,9 @@ internal abstract class FilterStream : IHeaderFacts
 
     /// <summary>The matched route, found on first use; null when none matches. <see cref="ClearRoute"/> after changing what it was matched by.</summary>
     internal abstract Route? Route { get; }
+
+    /// <summary>Of the clusters the route spreads over, the one for this request; null when there is but one.</summary>
+    internal abstract WeightedCluster? WeightedCluster { get; }
     internal abstract VirtualHost? VirtualHost { get; }
     internal abstract RouteTable? RouteTable { get; }
     internal abstract void ClearRoute();

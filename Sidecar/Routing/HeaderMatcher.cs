@@ -1,4 +1,5 @@
 using System;
+using System.Buffers;
 using Sidecar.Http;
 using Sidecar.Memory;
 
@@ -7,17 +8,30 @@ namespace Sidecar.Routing;
 /// <summary>What a <see cref="HeaderMatcher"/> asks of its header.</summary>
 internal enum HeaderMatchKind : byte { Present, Text, Range }
 
-/// <summary>
-/// envoy.config.route.v3.HeaderMatcher. Several fields of one name are judged as one value, joined by commas (RFC 9110 section 5.3), as Envoy does, so
-/// that a second field cannot hide the first.
-/// </summary>
-/// <remarks>Shared immutable; matching allocates nothing while the joined value fits the stack.</remarks>
-internal sealed class HeaderMatcher(string name, HeaderMatchKind kind)
+/// <summary>envoy.config.route.v3.HeaderMatcher.</summary>
+/// <remarks>
+/// Several fields of one name are judged as one value, joined by commas (RFC 9110 section 5.3), as Envoy's routes do: a second field cannot hide behind the first.
+/// Where a match decides about access that is not enough: "deny x-role: admin" would no longer see an admin who sends the field twice. Such a matcher is
+/// <see cref="PerValue"/> and holds as soon as one of the values does.
+/// Shared immutable; matching allocates nothing.
+/// </remarks>
+internal sealed class HeaderMatcher
 {
-    private const int JoinedBytesMax = 4096;
+    /// <summary>Longer joined values go through a rented buffer.</summary>
+    private const int StackBytesMax = 512;
 
-    private readonly byte[] _name = Memory.Ascii.Bytes(name.ToLowerInvariant());
-    private readonly HeaderId _id = HeaderNames.Lookup(Memory.Ascii.Bytes(name == "host" || name == "Host" ? ":authority" : name.ToLowerInvariant()));
+    private readonly HeaderMatchKind _kind;
+    private readonly byte[] _name;
+    private readonly HeaderId _id;
+
+    internal HeaderMatcher(string name, HeaderMatchKind kind)
+    {
+        _kind = kind;
+        // HTTP/1's host and HTTP/2's :authority are the same field.
+        string lower = name.ToLowerInvariant();
+        _name = Memory.Ascii.Bytes(lower == "host" ? ":authority" : lower);
+        _id = HeaderNames.Lookup(_name);
+    }
 
     internal StringMatcher? Text { get; init; }
 
@@ -28,11 +42,14 @@ internal sealed class HeaderMatcher(string name, HeaderMatchKind kind)
     internal bool Invert { get; init; }
     internal bool MissingIsEmpty { get; init; }
 
+    /// <summary>Judges each of several values by itself instead of all as one.</summary>
+    internal bool PerValue { get; init; }
+
     internal bool Matches(HeaderMap headers)
     {
         int index = -1;
         bool present = headers.TryGetNext(_id, _name, ref index, out var value);
-        if (kind == HeaderMatchKind.Present)
+        if (_kind == HeaderMatchKind.Present)
             return (present == ExpectPresent) != Invert;
         if (!present)
         {
@@ -43,26 +60,43 @@ internal sealed class HeaderMatcher(string name, HeaderMatchKind kind)
         }
         if (!headers.TryGetNext(_id, _name, ref index, out var second))
             return Judge(value) != Invert;
-        return MatchesJoined(headers, value, second, index) != Invert;
+        return (PerValue ? Judge(value) || AnyMatches(headers, second, index) : JoinedMatches(headers)) != Invert;
     }
 
-    private bool MatchesJoined(HeaderMap headers, ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, int index)
+    private bool AnyMatches(HeaderMap headers, ReadOnlySpan<byte> value, int index)
     {
-        Span<byte> joined = stackalloc byte[JoinedBytesMax];
-        var writer = new SpanWriter(joined);
-        writer.Write(first);
         do
         {
-            writer.WriteByte((byte)',');
-            writer.Write(second);
+            if (Judge(value))
+                return true;
         }
-        while (headers.TryGetNext(_id, _name, ref index, out second));
-        return !writer.Overflowed && Judge(writer.Written);
+        while (headers.TryGetNext(_id, _name, ref index, out value));
+        return false;
+    }
+
+    private bool JoinedMatches(HeaderMap headers)
+    {
+        int length = 0;
+        int index = -1;
+        while (headers.TryGetNext(_id, _name, ref index, out var value))
+            length += value.Length + 1;
+        byte[]? rented = length > StackBytesMax ? ArrayPool<byte>.Shared.Rent(length) : null;
+        var writer = new SpanWriter(rented ?? stackalloc byte[StackBytesMax]);
+        index = -1;
+        while (headers.TryGetNext(_id, _name, ref index, out var value))
+        {
+            writer.Write(value);
+            writer.WriteByte((byte)',');
+        }
+        bool matches = Judge(writer.Written[..^1]);
+        if (rented is not null)
+            ArrayPool<byte>.Shared.Return(rented);
+        return matches;
     }
 
     private bool Judge(ReadOnlySpan<byte> value)
     {
-        if (kind == HeaderMatchKind.Text)
+        if (_kind == HeaderMatchKind.Text)
             return Text!.Matches(value);
         bool negative = value.Length > 0 && value[0] == '-';
         if (!Memory.Ascii.TryParseDecimal(negative ? value[1..] : value, out long number))

@@ -1,6 +1,8 @@
 using System;
+using System.Buffers;
 using Sidecar.Http;
 using Sidecar.Memory;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Routing;
 
@@ -15,13 +17,16 @@ internal enum HeaderAppend : byte { AppendIfExistsOrAdd, AddIfAbsent, OverwriteI
 internal sealed record HeaderAddition(byte[] Name, HeaderFormat Value, HeaderAppend Append, bool KeepEmpty);
 
 /// <summary>Header operations of one level: table, virtual host, route or weighted cluster.</summary>
-/// <remarks>Shared immutable; applying allocates nothing.</remarks>
+/// <remarks>
+/// In Envoy's order: first the removals; then every value and every condition is worked out on the message as it then is, before any of them is written; then
+/// those that replace, then those that add. Shared immutable; applying allocates nothing.
+/// </remarks>
 internal sealed class HeaderMutation
 {
     internal static readonly HeaderMutation None = new();
 
-    /// <summary>A value longer than this is not added.</summary>
-    private const int ValueBytesMax = 4096;
+    /// <summary>All values of one level together; one that does not fit is left out, which is logged.</summary>
+    internal const int ValueBytesMax = 64 * 1024;
 
     internal HeaderAddition[] RequestAdd { get; init; } = [];
 
@@ -44,28 +49,58 @@ internal sealed class HeaderMutation
 
     private static void Add(HeaderMap headers, IHeaderFacts facts, HeaderAddition[] additions)
     {
-        Span<byte> buffer = stackalloc byte[ValueBytesMax];
-        foreach (var addition in additions)
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(ValueBytesMax);
+        // Where the value of each addition ends; -1: it is not to be written.
+        Span<int> ends = additions.Length <= 64 ? stackalloc int[additions.Length] : new int[additions.Length];
+        int used = 0;
+        for (int i = 0; i < additions.Length; i++)
         {
-            var writer = new SpanWriter(buffer);
-            addition.Value.Write(facts, ref writer);
-            if (writer.Overflowed || (writer.Length == 0 && !addition.KeepEmpty))
+            ends[i] = Evaluate(additions[i], headers, facts, buffer.AsSpan(used));
+            if (ends[i] >= 0)
+                ends[i] = used += ends[i];
+        }
+        Write(headers, additions, ends, buffer, replacing: true);
+        Write(headers, additions, ends, buffer, replacing: false);
+        ArrayPool<byte>.Shared.Return(buffer);
+    }
+
+    // The value's length, or -1 when the field is not to be written.
+    private static int Evaluate(HeaderAddition addition, HeaderMap headers, IHeaderFacts facts, Span<byte> into)
+    {
+        bool wanted = addition.Append switch
+        {
+            HeaderAppend.AddIfAbsent => !headers.TryGet(addition.Name, out _),
+            HeaderAppend.OverwriteIfExists => headers.TryGet(addition.Name, out _),
+            _ => true,
+        };
+        if (!wanted)
+            return -1;
+        var writer = new SpanWriter(into);
+        addition.Value.Write(facts, ref writer);
+        if (writer.Overflowed)
+        {
+            Log.Warning("router", $"header {Ascii.String(addition.Name)} is not added: its value is too long");
+            return -1;
+        }
+        return writer.Length > 0 || addition.KeepEmpty ? writer.Length : -1;
+    }
+
+    private static void Write(HeaderMap headers, HeaderAddition[] additions, ReadOnlySpan<int> ends, byte[] values, bool replacing)
+    {
+        int start = 0;
+        for (int i = 0; i < additions.Length; i++)
+        {
+            if (ends[i] < 0)
                 continue;
-            switch (addition.Append)
-            {
-                case HeaderAppend.AppendIfExistsOrAdd:
-                    headers.Add(addition.Name, writer.Written);
-                    break;
-                case HeaderAppend.AddIfAbsent when !headers.TryGet(addition.Name, out _):
-                    headers.Add(addition.Name, writer.Written);
-                    break;
-                case HeaderAppend.OverwriteIfExistsOrAdd:
-                    headers.Set(addition.Name, writer.Written);
-                    break;
-                case HeaderAppend.OverwriteIfExists when headers.TryGet(addition.Name, out _):
-                    headers.Set(addition.Name, writer.Written);
-                    break;
-            }
+            var value = values.AsSpan(start, ends[i] - start);
+            start = ends[i];
+            bool replaces = additions[i].Append is HeaderAppend.OverwriteIfExistsOrAdd or HeaderAppend.OverwriteIfExists;
+            if (replaces != replacing)
+                continue;
+            if (replaces)
+                headers.Set(additions[i].Name, value);
+            else
+                headers.Add(additions[i].Name, value);
         }
     }
 }

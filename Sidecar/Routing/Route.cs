@@ -1,4 +1,5 @@
 using System;
+using System.Buffers;
 using System.Collections.Generic;
 using Sidecar.Http;
 using Sidecar.Memory;
@@ -37,6 +38,9 @@ internal sealed record DirectResponse(int Status, byte[] Body);
 /// <remarks>Shared immutable.</remarks>
 internal sealed class RedirectAction
 {
+    // What the fields of a request can make of it; a rewrite of each byte may make more, and then there is no location to give.
+    private const int LocationBytesMax = 256 * 1024;
+
     internal int Status { get; init; } = 301;
 
     /// <summary>Empty keeps the request's.</summary>
@@ -51,9 +55,13 @@ internal sealed class RedirectAction
     internal RegexRewrite? RegexRewrite { get; init; }
 
     /// <summary>Writes the <c>location</c> field.</summary>
-    internal void SetLocation(RequestHead request, RouteMatch? match, HeaderMap into)
+    /// <param name="request">The request.</param>
+    /// <param name="match">What it matched; decides how much of the path a prefix rewrite replaces.</param>
+    /// <param name="into">The response's fields.</param>
+    /// <returns>False when the location would be absurdly long; it is then not written.</returns>
+    internal bool SetLocation(RequestHead request, RouteMatch? match, HeaderMap into)
     {
-        Span<byte> buffer = stackalloc byte[8192];
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(LocationBytesMax);
         var writer = new SpanWriter(buffer);
         var scheme = Scheme.Length > 0 ? Scheme : request.Scheme;
         writer.Write(scheme);
@@ -62,30 +70,37 @@ internal sealed class RedirectAction
         WritePath(ref writer, request, match);
         if (!writer.Overflowed)
             into.Set(HeaderId.Location, writer.Written);
+        ArrayPool<byte>.Shared.Return(buffer);
+        return !writer.Overflowed;
     }
 
     private void WriteHost(ref SpanWriter writer, RequestHead request, ReadOnlySpan<byte> scheme)
     {
-        var authority = request.Authority;
-        int colon = authority.LastIndexOf((byte)':');
-        bool hasPort = colon > 0 && (authority[0] != '[' || authority[colon - 1] == ']');
-        var host = hasPort ? authority[..colon] : authority;
-        var port = hasPort ? authority[colon..] : default;
-        writer.Write(Host.Length > 0 ? Host : host);
+        if (Host.Length > 0)
+        {
+            writer.Write(Host);
+        }
+        else
+        {
+            var authority = request.Authority;
+            int colon = authority.LastIndexOf((byte)':');
+            bool hasPort = colon > 0 && (authority[0] != '[' || authority[colon - 1] == ']');
+            writer.Write(hasPort && (Port != 0 || IsDefaultOfOldScheme(request, scheme, authority[colon..])) ? authority[..colon] : authority);
+        }
         if (Port != 0)
         {
             writer.WriteByte((byte)':');
             writer.WriteDecimal(Port);
         }
-        else if (Host.Length == 0 && !IsDefaultOfOtherScheme(scheme, port))
-        {
-            writer.Write(port);
-        }
     }
 
-    // http://a:80 redirected to https must not become https://a:80.
-    private bool IsDefaultOfOtherScheme(ReadOnlySpan<byte> scheme, ReadOnlySpan<byte> port) =>
-        Scheme.Length > 0 && ((scheme.SequenceEqual("https"u8) && port.SequenceEqual(":80"u8)) || (scheme.SequenceEqual("http"u8) && port.SequenceEqual(":443"u8)));
+    // http://a:80 redirected to https must not become https://a:80. What the client spoke is what x-forwarded-proto says.
+    private static bool IsDefaultOfOldScheme(RequestHead request, ReadOnlySpan<byte> scheme, ReadOnlySpan<byte> port)
+    {
+        var old = request.TryGet(HeaderId.XForwardedProto, out var forwarded) ? forwarded : request.Scheme;
+        return !scheme.SequenceEqual(old)
+            && ((old.SequenceEqual("http"u8) && port.SequenceEqual(":80"u8)) || (old.SequenceEqual("https"u8) && port.SequenceEqual(":443"u8)));
+    }
 
     private void WritePath(ref SpanWriter writer, RequestHead request, RouteMatch? match)
     {
@@ -100,14 +115,18 @@ internal sealed class RedirectAction
                 writer.Write(query);
             return;
         }
-        if (PrefixRewrite is not null && match is not null && match.Path.Length <= path.Length)
+        if (PrefixRewrite is not null)
         {
             writer.Write(PrefixRewrite);
-            writer.Write(path[match.Path.Length..]);
+            writer.Write(path[(match?.RewrittenLength(path) ?? path.Length)..]);
         }
         else if (RegexRewrite is not null)
         {
+            int start = writer.Length;
             RegexRewrite.ReplaceAll(path, ref writer);
+            // A rewrite to nothing is none (Envoy's rule).
+            if (writer.Length == start)
+                writer.Write(path);
         }
         else
         {

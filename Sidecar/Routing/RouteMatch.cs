@@ -6,24 +6,47 @@ namespace Sidecar.Routing;
 /// <summary>How a route looks at the path.</summary>
 internal enum PathMatchKind : byte { Prefix, Exact, SeparatedPrefix, Regex, Connect }
 
-/// <summary>What a request brings to the choice of its route.</summary>
-/// <param name="head">The request.</param>
-/// <param name="random">Decides runtime fractions.</param>
-/// <param name="isTls">The downstream connection is TLS.</param>
-internal readonly ref struct RouteInput(RequestHead head, ulong random, bool isTls)
-{
-    internal readonly RequestHead Head = head;
-    internal readonly ulong Random = random;
-    internal readonly bool IsTls = isTls;
+/// <summary>What is known of the client's certificate.</summary>
+internal enum ClientCertificate : byte { None, Presented, Validated }
 
-    /// <summary>The path without its query.</summary>
-    internal readonly ReadOnlySpan<byte> Path = WithoutQuery(head.Path);
+/// <summary>What a request brings to the choice of its route.</summary>
+internal readonly ref struct RouteInput
+{
+    /// <summary>What a request brings.</summary>
+    /// <param name="head">The request.</param>
+    /// <param name="random">Decides runtime fractions and weights.</param>
+    /// <param name="isTls">The downstream connection is TLS.</param>
+    /// <param name="certificate">Counts on a TLS connection only.</param>
+    internal RouteInput(RequestHead head, ulong random, bool isTls, ClientCertificate certificate = ClientCertificate.None)
+        : this(head, random, isTls ? certificate : ClientCertificate.None, WithoutQuery(head.Path)) { }
+
+    private RouteInput(RequestHead head, ulong random, ClientCertificate certificate, ReadOnlySpan<byte> path)
+    {
+        Head = head;
+        Random = random;
+        Certificate = certificate;
+        Path = path;
+    }
+
+    internal readonly RequestHead Head;
+    internal readonly ulong Random;
+    internal readonly ClientCertificate Certificate;
+
+    /// <summary>The path without its query, which no kind of match looks at.</summary>
+    internal readonly ReadOnlySpan<byte> Path;
 
     /// <summary>A path up to its query or fragment.</summary>
     internal static ReadOnlySpan<byte> WithoutQuery(ReadOnlySpan<byte> path)
     {
         int end = path.IndexOfAny((byte)'?', (byte)'#');
         return end < 0 ? path : path[..end];
+    }
+
+    /// <summary>The same with the path up to its first <c>;</c> (ignore_path_parameters_in_path_matching).</summary>
+    internal RouteInput WithoutParameters()
+    {
+        int end = Path.IndexOf((byte)';');
+        return end < 0 ? this : new RouteInput(Head, Random, Certificate, Path[..end]);
     }
 }
 
@@ -44,38 +67,46 @@ internal sealed class RouteMatch
     /// <summary>Share of a million requests it applies to.</summary>
     internal uint PerMillion { get; init; } = 1_000_000;
 
-    /// <summary>Whether the client must have presented a certificate; null asks nothing. Without TLS nobody has.</summary>
+    /// <summary>tls_context: whether the client must have presented a certificate, and one that was found good; null asks nothing. Without TLS nobody has.</summary>
     internal bool? CertificatePresented { get; init; }
+    internal bool? CertificateValidated { get; init; }
+
+    /// <summary>How much of a path a prefix rewrite replaces: the prefix that matched, and all of it for the other kinds.</summary>
+    internal int RewrittenLength(ReadOnlySpan<byte> path) =>
+        Kind is PathMatchKind.Prefix or PathMatchKind.SeparatedPrefix ? Math.Min(Path.Length, path.Length) : path.Length;
 
     internal bool Matches(in RouteInput input) => MatchesPath(in input) && MatchesRest(in input);
 
-    internal bool MatchesPath(in RouteInput input)
+    private bool MatchesPath(in RouteInput input)
     {
         switch (Kind)
         {
+            case PathMatchKind.Connect:
+                return input.Head.Method == Method.Connect;
+            // A CONNECT without a path is a matter of connect_matcher alone, whatever a prefix says.
+            case var _ when input.Path.IsEmpty && !input.Head.Contains(HeaderId.Path):
+                return false;
             case PathMatchKind.Exact:
                 return Same(input.Path, Path);
             case PathMatchKind.Prefix:
-                // A prefix is compared with the query as well, so that "/a?b" can be one (Envoy's rule).
-                var whole = input.Head.Path;
-                return whole.Length >= Path.Length && Same(whole[..Path.Length], Path);
+                return input.Path.Length >= Path.Length && Same(input.Path[..Path.Length], Path);
             case PathMatchKind.SeparatedPrefix:
                 return input.Path.Length >= Path.Length && Same(input.Path[..Path.Length], Path)
                     && (input.Path.Length == Path.Length || input.Path[Path.Length] == '/');
-            case PathMatchKind.Regex:
-                return Regex!.IsFullMatch(input.Path);
             default:
-                return input.Head.Method == Method.Connect;
+                return Regex!.IsFullMatch(input.Path);
         }
     }
 
-    internal bool MatchesRest(in RouteInput input)
+    private bool MatchesRest(in RouteInput input)
     {
         if (PerMillion < 1_000_000 && input.Random % 1_000_000 >= PerMillion)
             return false;
         if (GrpcOnly && !GrpcRequest.Is(input.Head))
             return false;
-        if (CertificatePresented is true)
+        if (CertificatePresented is { } presented && presented != (input.Certificate != ClientCertificate.None))
+            return false;
+        if (CertificateValidated is { } validated && validated != (input.Certificate == ClientCertificate.Validated))
             return false;
         foreach (var header in Headers)
         {

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Text;
 using Sidecar.Http;
 using Sidecar.Memory;
 
@@ -9,11 +10,12 @@ namespace Sidecar.Routing;
 /// <param name="Table">The table asked.</param>
 /// <param name="VirtualHost">The virtual host of its authority, or null.</param>
 /// <param name="Route">The first matching route in it, or null.</param>
-internal readonly record struct RouteMatchResult(RouteTable? Table, VirtualHost? VirtualHost, Route? Route)
+/// <param name="Weighted">Of the clusters the route spreads over, the one for this request; null when there is but one.</param>
+internal readonly record struct RouteMatchResult(RouteTable? Table, VirtualHost? VirtualHost, Route? Route, WeightedCluster? Weighted)
 {
     /// <summary>The configuration of a filter, most specific level first.</summary>
     internal T? FindFilterConfig<T>(string filterName) where T : class =>
-        Find<T>(Route?.FilterConfigs, filterName) ?? Find<T>(VirtualHost?.FilterConfigs, filterName) ?? Find<T>(Table?.FilterConfigs, filterName);
+        Find<T>(Weighted?.FilterConfigs, filterName) ?? Find<T>(Route?.FilterConfigs, filterName) ?? Find<T>(VirtualHost?.FilterConfigs, filterName) ?? Find<T>(Table?.FilterConfigs, filterName);
 
     private static T? Find<T>(IReadOnlyDictionary<string, object>? configs, string name) where T : class =>
         configs is not null && configs.Count > 0 && configs.TryGetValue(name, out object? config) ? config as T : null;
@@ -32,14 +34,13 @@ internal sealed class RouteTable
     private const int HostBytesMax = 512;
 
     private readonly Dictionary<ByteString, VirtualHost> _exact = new(ByteString.Comparer.Instance);
-    private readonly Dictionary<ByteString, VirtualHost> _suffixes = new(ByteString.Comparer.Instance);
-    private readonly Dictionary<ByteString, VirtualHost> _prefixes = new(ByteString.Comparer.Instance);
-    private readonly List<int> _suffixLengths = [];
-    private readonly List<int> _prefixLengths = [];
+    private readonly AffixIndex<VirtualHost> _suffixes = new(fromEnd: true);
+    private readonly AffixIndex<VirtualHost> _prefixes = new();
     private VirtualHost? _any;
 
     internal string Name { get; init; } = "";
     internal bool IgnorePortInHostMatching { get; init; }
+    internal bool IgnorePathParametersInPathMatching { get; init; }
     internal bool MostSpecificMutationsWin { get; init; }
     internal HeaderMutation Mutation { get; init; } = HeaderMutation.None;
 
@@ -59,9 +60,9 @@ internal sealed class RouteTable
             return true;
         }
         if (lower.StartsWith('*'))
-            return Add(_suffixes, _suffixLengths, lower[1..], host);
+            return _suffixes.TryAdd(Encoding.UTF8.GetBytes(lower[1..]), host);
         if (lower.EndsWith('*'))
-            return Add(_prefixes, _prefixLengths, lower[..^1], host);
+            return _prefixes.TryAdd(Encoding.UTF8.GetBytes(lower[..^1]), host);
         return _exact.TryAdd(new ByteString(lower), host);
     }
 
@@ -69,7 +70,17 @@ internal sealed class RouteTable
     internal RouteMatchResult Match(in RouteInput input)
     {
         var host = FindHost(input.Head.Authority);
-        return new RouteMatchResult(this, host, host?.Match(in input));
+        var route = IgnorePathParametersInPathMatching ? host?.Match(input.WithoutParameters()) : host?.Match(in input);
+        return new RouteMatchResult(this, host, route, route?.Action?.PickWeighted(input.Head, input.Random));
+    }
+
+    /// <summary>Takes internal_only_headers off a request of somebody outside, before anything is matched by them.</summary>
+    internal void RemoveInternalOnly(RequestHead head)
+    {
+        if (InternalOnlyHeaders.Length == 0 || head.Contains(HeaderId.XEnvoyInternal))
+            return;
+        foreach (byte[] name in InternalOnlyHeaders)
+            head.Remove(name);
     }
 
     /// <summary>The virtual host of an authority, compared without regard to case.</summary>
@@ -82,37 +93,15 @@ internal sealed class RouteTable
         Span<byte> lower = stackalloc byte[HostBytesMax];
         for (int i = 0; i < authority.Length; i++)
             lower[i] = Memory.Ascii.ToLower(authority[i]);
-        ReadOnlySpan<byte> name = lower[..authority.Length];
 
-        if (_exact.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(name, out var host))
+        if (_exact.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(lower[..authority.Length], out var host))
             return host;
-        var suffixes = _suffixes.GetAlternateLookup<ReadOnlySpan<byte>>();
-        foreach (int length in _suffixLengths)
-        {
-            // "*.b" needs something before the dot.
-            if (length < name.Length && suffixes.TryGetValue(name[^length..], out host))
-                return host;
-        }
-        var prefixes = _prefixes.GetAlternateLookup<ReadOnlySpan<byte>>();
-        foreach (int length in _prefixLengths)
-        {
-            if (length < name.Length && prefixes.TryGetValue(name[..length], out host))
-                return host;
-        }
+        // "*.b" needs something before the dot, "a.*" something after it.
+        if (_suffixes.Count > 0 && _suffixes.TryLongest(authority, out host))
+            return host;
+        if (_prefixes.Count > 0 && _prefixes.TryLongest(authority, out host))
+            return host;
         return _any;
-    }
-
-    private static bool Add(Dictionary<ByteString, VirtualHost> hosts, List<int> lengths, string text, VirtualHost host)
-    {
-        var key = new ByteString(text);
-        if (!hosts.TryAdd(key, host))
-            return false;
-        if (!lengths.Contains(key.Length))
-        {
-            lengths.Add(key.Length);
-            lengths.Sort(static (a, b) => b - a);
-        }
-        return true;
     }
 
     private static ReadOnlySpan<byte> WithoutPort(ReadOnlySpan<byte> authority)

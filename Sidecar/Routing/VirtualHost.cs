@@ -1,6 +1,5 @@
 using System;
 using System.Collections.Generic;
-using Sidecar.Memory;
 
 namespace Sidecar.Routing;
 
@@ -9,15 +8,22 @@ internal enum TlsRequirement : byte { None, ExternalOnly, All }
 
 /// <summary>A virtual host: its routes, tried in order, and what applies to all of them.</summary>
 /// <remarks>
-/// Shared immutable. Routes before the first one that is not a plain exact path are found by hash: thousands of them cost what one costs; the others are tried
-/// one by one, those whose path cannot fit being passed over by one comparison.
+/// Shared immutable. Exact paths and prefixes are found by hash, so that thousands of them cost what ten cost; regular expressions and CONNECT are tried one by one,
+/// as far as the best route found so far.
 /// </remarks>
 internal sealed class VirtualHost
 {
     /// <summary>Below this many routes a walk is as quick as a look-up.</summary>
     private const int IndexedRoutesMin = 8;
 
-    private readonly Dictionary<ByteString, int[]>? _exact;
+    /// <summary>Positions, ascending, of the routes with one path: those it begins and those it is all of.</summary>
+    private sealed class Candidates
+    {
+        internal readonly List<int> Beginning = [];
+        internal readonly List<int> Whole = [];
+    }
+
+    private readonly AffixIndex<Candidates>? _byPath;
     private readonly int[] _others = [];
 
     internal VirtualHost(string name, Route[] routes)
@@ -27,7 +33,7 @@ internal sealed class VirtualHost
         foreach (var route in routes)
             route.VirtualHost = this;
         if (routes.Length >= IndexedRoutesMin)
-            (_exact, _others) = Index(routes);
+            (_byPath, _others) = Index(routes);
     }
 
     internal string Name { get; }
@@ -41,7 +47,7 @@ internal sealed class VirtualHost
     /// <summary>The first route that matches, or null.</summary>
     internal Route? Match(in RouteInput input)
     {
-        if (_exact is null)
+        if (_byPath is null)
         {
             foreach (var route in Routes)
             {
@@ -52,15 +58,12 @@ internal sealed class VirtualHost
         }
 
         int best = int.MaxValue;
-        if (_exact.GetAlternateLookup<ReadOnlySpan<byte>>().TryGetValue(input.Path, out int[]? candidates))
+        var walk = _byPath.Of(input.Path);
+        while (walk.MoveNext(out var candidates))
         {
-            foreach (int i in candidates)
-            {
-                if (!Routes[i].Match.MatchesRest(in input))
-                    continue;
-                best = i;
-                break;
-            }
+            best = FirstMatch(candidates.Beginning, best, in input);
+            if (walk.Length == input.Path.Length)
+                best = FirstMatch(candidates.Whole, best, in input);
         }
         foreach (int i in _others)
         {
@@ -72,26 +75,34 @@ internal sealed class VirtualHost
         return best == int.MaxValue ? null : Routes[best];
     }
 
-    private static (Dictionary<ByteString, int[]> Exact, int[] Others) Index(Route[] routes)
+    private int FirstMatch(List<int> candidates, int best, in RouteInput input)
     {
-        var exact = new Dictionary<ByteString, List<int>>(ByteString.Comparer.Instance);
+        foreach (int i in candidates)
+        {
+            if (i > best)
+                break;
+            if (Routes[i].Match.Matches(in input))
+                return i;
+        }
+        return best;
+    }
+
+    private static (AffixIndex<Candidates> ByPath, int[] Others) Index(Route[] routes)
+    {
+        var byPath = new AffixIndex<Candidates>();
         var others = new List<int>();
         for (int i = 0; i < routes.Length; i++)
         {
             var match = routes[i].Match;
-            if (match.Kind != PathMatchKind.Exact || !match.CaseSensitive)
+            if (match.Kind is not (PathMatchKind.Exact or PathMatchKind.Prefix or PathMatchKind.SeparatedPrefix))
             {
                 others.Add(i);
                 continue;
             }
-            var key = new ByteString(match.Path);
-            if (!exact.TryGetValue(key, out var list))
-                exact.Add(key, list = []);
-            list.Add(i);
+            if (!byPath.TryGet(match.Path, out var candidates))
+                byPath.TryAdd(match.Path, candidates = new Candidates());
+            (match.Kind == PathMatchKind.Exact ? candidates.Whole : candidates.Beginning).Add(i);
         }
-        var frozen = new Dictionary<ByteString, int[]>(exact.Count, ByteString.Comparer.Instance);
-        foreach (var (key, list) in exact)
-            frozen.Add(key, list.ToArray());
-        return (frozen, others.ToArray());
+        return (byPath, others.ToArray());
     }
 }

@@ -1,7 +1,9 @@
 using System;
+using System.Buffers;
 using Sidecar.Http;
 using Sidecar.Memory;
 using Sidecar.Routing;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Filters.Http.Router;
 
@@ -9,22 +11,18 @@ namespace Sidecar.Filters.Http.Router;
 /// <remarks>Pure: changes the heads it is given. Allocates nothing.</remarks>
 internal static class RequestRewrite
 {
-    private const int PathBytesMax = 8192;
+    // A substitution may make much of little: the buffer grows up to this.
+    private const int RewrittenBytesMin = 8 * 1024;
+    private const int RewrittenBytesMax = 1024 * 1024;
 
-    /// <summary>Applies path, host and header operations, in Envoy's order: header operations first, then the rewrites.</summary>
+    /// <summary>Applies header operations, host and path, in Envoy's order: operations first; the host may still be taken from the old path.</summary>
     internal static void Apply(RequestHead head, Route route, WeightedCluster? weighted, FilterStream stream, bool suppressEnvoyHeaders, in Timeouts timeouts)
     {
-        var action = route.Action!;
-        foreach (byte[] name in route.Table.InternalOnlyHeaders)
-        {
-            if (!head.Contains(HeaderId.XEnvoyInternal))
-                head.Remove(name);
-        }
         ApplyMutations(head, route, weighted, stream, isRequest: true);
         if (!suppressEnvoyHeaders && timeouts.ExpectedMs > 0)
             head.SetDecimal(HeaderId.XEnvoyExpectedRequestTimeoutMs, timeouts.ExpectedMs);
+        RewriteHost(head, route.Action!, weighted);
         RewritePath(head, route, suppressEnvoyHeaders);
-        RewriteHost(head, action, weighted);
     }
 
     /// <summary>Applies the header operations of all levels to a response's head.</summary>
@@ -41,7 +39,7 @@ internal static class RequestRewrite
             SetHost(head, action, text[..length]);
     }
 
-    // Most specific first, so that wider levels may overwrite; the other way round where the most specific is to win.
+    // Most specific first, so that wider levels may overwrite; the other way round where the most specific is to win, weighted clusters included.
     private static void ApplyMutations(HeaderMap head, Route route, WeightedCluster? weighted, FilterStream stream, bool isRequest)
     {
         if (route.Table.MostSpecificMutationsWin)
@@ -75,36 +73,52 @@ internal static class RequestRewrite
         var action = route.Action!;
         if (action.PrefixRewrite.Length == 0 && action.PathRegexRewrite is null)
             return;
-        var whole = head.Path;
-        var path = RouteInput.WithoutQuery(whole);
-        Span<byte> buffer = stackalloc byte[PathBytesMax];
-        var writer = new SpanWriter(buffer);
-        if (action.PathRegexRewrite is { } rewrite)
+        byte[] buffer = [];
+        SpanWriter writer;
+        int size = RewrittenBytesMin;
+        do
         {
-            rewrite.ReplaceAll(path, ref writer);
-            writer.Write(whole[path.Length..]);
+            if (buffer.Length > 0)
+                ArrayPool<byte>.Shared.Return(buffer);
+            buffer = ArrayPool<byte>.Shared.Rent(size);
+            writer = new SpanWriter(buffer);
+            WritePath(ref writer, head.Path, route);
+            size *= 4;
+        }
+        while (writer.Overflowed && size <= RewrittenBytesMax);
+
+        if (writer.Overflowed)
+        {
+            Log.Warning("router", $"route {route.Name}: the path is not rewritten: the new one would be longer than {RewrittenBytesMax} bytes");
         }
         else
         {
-            // An exact or regular-expression match is replaced whole, a prefix by as much as it matched.
-            int matched = route.Match.Kind is PathMatchKind.Prefix or PathMatchKind.SeparatedPrefix ? Math.Min(route.Match.Path.Length, whole.Length) : path.Length;
-            writer.Write(action.PrefixRewrite);
-            writer.Write(whole[matched..]);
+            if (!suppressEnvoyHeaders)
+                head.Set(HeaderId.XEnvoyOriginalPath, head.Path);
+            head.Set(HeaderId.Path, writer.Written);
         }
-        if (writer.Overflowed)
+        ArrayPool<byte>.Shared.Return(buffer);
+    }
+
+    private static void WritePath(ref SpanWriter writer, ReadOnlySpan<byte> whole, Route route)
+    {
+        var path = RouteInput.WithoutQuery(whole);
+        if (route.Action!.PathRegexRewrite is { } rewrite)
+        {
+            rewrite.ReplaceAll(path, ref writer);
+            writer.Write(whole[path.Length..]);
             return;
-        if (!suppressEnvoyHeaders && !head.Contains(HeaderId.XEnvoyOriginalPath))
-            head.Set(HeaderId.XEnvoyOriginalPath, whole);
-        head.Set(HeaderId.Path, writer.Written);
+        }
+        writer.Write(route.Action.PrefixRewrite);
+        writer.Write(whole[route.Match.RewrittenLength(path)..]);
     }
 
     private static void RewriteHost(RequestHead head, RouteAction action, WeightedCluster? weighted)
     {
+        // The cluster's own first; the route's, where there is one, goes over it.
         if (weighted is { HostRewrite.Length: > 0 })
-        {
-            SetHost(head, action, weighted.HostRewrite);
-        }
-        else if (action.HostRewrite.Length > 0)
+            head.Set(HeaderId.Authority, weighted.HostRewrite);
+        if (action.HostRewrite.Length > 0)
         {
             SetHost(head, action, action.HostRewrite);
         }
@@ -115,18 +129,24 @@ internal static class RequestRewrite
         }
         else if (action.HostRewritePathRegex is { } rewrite)
         {
-            Span<byte> buffer = stackalloc byte[512];
+            byte[] buffer = ArrayPool<byte>.Shared.Rent(RewrittenBytesMin);
             var writer = new SpanWriter(buffer);
             rewrite.ReplaceAll(RouteInput.WithoutQuery(head.Path), ref writer);
-            if (!writer.Overflowed && writer.Length > 0)
+            if (writer.Overflowed)
+                Log.Warning("router", $"the host is not rewritten: it would be longer than {RewrittenBytesMin} bytes");
+            else if (writer.Length > 0)
                 SetHost(head, action, writer.Written);
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 
     private static void SetHost(RequestHead head, RouteAction action, ReadOnlySpan<byte> host)
     {
-        if (action.AppendXForwardedHost)
-            head.AppendValue(HeaderId.XForwardedHost, head.Authority, ","u8);
+        var old = head.Authority;
+        if (action.AppendXForwardedHost && !old.IsEmpty && !LastOf(head.Get(HeaderId.XForwardedHost)).SequenceEqual(old))
+            head.AppendValue(HeaderId.XForwardedHost, old, ","u8);
         head.Set(HeaderId.Authority, host);
     }
+
+    private static ReadOnlySpan<byte> LastOf(ReadOnlySpan<byte> list) => Ascii.TrimOws(list[(list.LastIndexOf((byte)',') + 1)..]);
 }

@@ -99,7 +99,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _request = head;
         _requestHeadEnds = endStream;
         _requestEnded = endStream;
-        var target = _action.PickCluster(head, _worker.Random.NextUInt64(), out _weighted);
+        _weighted = Stream.WeightedCluster;
+        var target = _action.PickCluster(head, _weighted);
         var cluster = target is null ? null : target.Slot >= 0 ? _worker.Clusters[target.Slot] : _worker.Clusters.Find(target.Name);
         if (cluster is null)
             return Stream.Reply(Failure.NoCluster, new LocalReplyOptions { Status = _action.ClusterNotFoundStatus });
@@ -173,6 +174,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         Debug.Assert(_try.IsIdle);
         _kept.Clear();
         _retry.Reset();
+        _choice.HasHashed = false;
         _request = null!;
         _route = null!;
         _action = null!;
@@ -295,6 +297,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         if (_route.VirtualHost.IncludeAttemptCountInResponse)
             head.SetDecimal(HeaderId.XEnvoyAttemptCount, info.Attempts);
         RequestRewrite.ApplyToResponse(head, _route, _weighted, Stream);
+        if (_choice.HasHashed)
+            _action.SetCookies(Stream, head);
         Stream.SendResponseHead(head, endStream);
         if (endStream)
             OnResponseEnd();
@@ -464,7 +468,17 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     /// <summary>What the request brings to the choice of its host.</summary>
     private sealed class HostChoice(RouterFilter owner) : LoadBalancerContext
     {
-        internal override ulong? Hash => owner._action.Hash(owner.Stream);
+        /// <summary>The load balancer went by the hash, so that the client's next request must bring the same one.</summary>
+        internal bool HasHashed;
+
+        internal override ulong? Hash
+        {
+            get
+            {
+                HasHashed = true;
+                return owner._action.Hash(owner.Stream);
+            }
+        }
 
         internal override Address OriginalDestination => owner.Stream.Downstream.OriginalDestination;
 
