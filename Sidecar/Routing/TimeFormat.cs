@@ -50,6 +50,7 @@ internal sealed class TimeFormat
     internal void Write(long unixMs, ref SpanWriter writer)
     {
         var time = DateTimeOffset.FromUnixTimeMilliseconds(unixMs);
+        Span<byte> text = stackalloc byte[32];
         foreach (var piece in _pieces)
         {
             switch (piece.Conversion)
@@ -80,7 +81,6 @@ internal sealed class TimeFormat
                     writer.WriteByte((byte)'\t');
                     break;
                 default:
-                    Span<byte> text = stackalloc byte[32];
                     if (time.TryFormat(text, out int length, DotNet(piece.Conversion), CultureInfo.InvariantCulture))
                         writer.Write(text[..length]);
                     break;

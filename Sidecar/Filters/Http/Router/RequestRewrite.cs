@@ -16,9 +16,9 @@ internal static class RequestRewrite
     private const int RewrittenBytesMax = 1024 * 1024;
 
     /// <summary>Applies header operations, host and path, in Envoy's order: operations first; the host may still be taken from the old path.</summary>
-    internal static void Apply(RequestHead head, Route route, WeightedCluster? weighted, FilterStream stream, bool suppressEnvoyHeaders, in Timeouts timeouts)
+    internal static void Apply(RequestHead head, Route route, WeightedCluster? weighted, IHeaderFacts facts, bool suppressEnvoyHeaders, in Timeouts timeouts)
     {
-        ApplyMutations(head, route, weighted, stream, isRequest: true);
+        ApplyMutations(head, route, weighted, facts, isRequest: true);
         if (!suppressEnvoyHeaders && timeouts.ExpectedMs > 0)
             head.SetDecimal(HeaderId.XEnvoyExpectedRequestTimeoutMs, timeouts.ExpectedMs);
         RewriteHost(head, route.Action!, weighted);
@@ -26,8 +26,8 @@ internal static class RequestRewrite
     }
 
     /// <summary>Applies the header operations of all levels to a response's head.</summary>
-    internal static void ApplyToResponse(HeaderMap head, Route route, WeightedCluster? weighted, FilterStream stream) =>
-        ApplyMutations(head, route, weighted, stream, isRequest: false);
+    internal static void ApplyToResponse(HeaderMap head, Route route, WeightedCluster? weighted, IHeaderFacts facts) =>
+        ApplyMutations(head, route, weighted, facts, isRequest: false);
 
     /// <summary>auto_host_rewrite: the chosen host's name becomes the authority.</summary>
     internal static void RewriteToHost(RequestHead head, RouteAction action, string hostname)
@@ -40,7 +40,7 @@ internal static class RequestRewrite
     }
 
     // Most specific first, so that wider levels may overwrite; the other way round where the most specific is to win, weighted clusters included.
-    private static void ApplyMutations(HeaderMap head, Route route, WeightedCluster? weighted, FilterStream stream, bool isRequest)
+    private static void ApplyMutations(HeaderMap head, Route route, WeightedCluster? weighted, IHeaderFacts facts, bool isRequest)
     {
         if (route.Table.MostSpecificMutationsWin)
         {
@@ -62,9 +62,9 @@ internal static class RequestRewrite
             if (mutation is null || mutation == HeaderMutation.None)
                 return;
             if (isRequest)
-                mutation.ApplyToRequest(head, stream);
+                mutation.ApplyToRequest(head, facts);
             else
-                mutation.ApplyToResponse(head, stream);
+                mutation.ApplyToResponse(head, facts);
         }
     }
 
