@@ -132,6 +132,7 @@ internal sealed class FakeUpstream : IDisposable
 {
     private readonly TestLoop _test;
     private readonly int _fd;
+    private int _handedOut;
 
     public FakeUpstream(TestLoop test, int backlog)
     {
@@ -158,12 +159,11 @@ internal sealed class FakeUpstream : IDisposable
         return accepted;
     }
 
-    /// <summary>Turns until there is a connection, and accepts it.</summary>
+    /// <summary>Turns until there is one more connection, and gives it out, in the order they came.</summary>
     public TestPeer Accept()
     {
-        int before = Peers.Count;
-        _test.Until(() => AcceptAll() > 0);
-        return Peers[before];
+        _test.Until(() => AcceptAll() > 0 || _handedOut < Peers.Count);
+        return Peers[_handedOut++];
     }
 
     /// <summary>Turns until one more complete head has come, and takes it.</summary>

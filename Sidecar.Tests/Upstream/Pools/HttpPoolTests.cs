@@ -553,7 +553,7 @@ public sealed class HttpPoolTests : IDisposable
     {
         var random = new FastRandom((ulong)seed);
         var upstream = _harness.Listen();
-        var limits = UpstreamHarness.Unlimited with { MaxConnections = 4, MaxPendingRequests = 5, MaxRequests = 6 };
+        var limits = UpstreamHarness.Unlimited with { MaxConnections = 4, MaxPendingRequests = 3, MaxRequests = 3 };
         var cluster = _harness.Cluster(_harness.Config(limits: limits, http: new HttpUpstreamOptions { MaxRequestsPerConnection = 7, IdleTimeoutMs = 500 }), upstream.Address);
         var pool = Pool(cluster);
         var requests = new List<PoolRequest>();

@@ -91,6 +91,7 @@ internal sealed class HttpPool
         _cluster.Stats.Inc(ClusterStats.UpstreamRqCancelled);
         if (_draining)
             CloseUnwanted();
+        CountIfIdle();
     }
 
     /// <summary>The host left or the cluster was replaced: connections close as they become idle. Who waits is still served.</summary>
@@ -147,6 +148,7 @@ internal sealed class HttpPool
             _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingFailureEject);
             waiter.OnPoolFailure(reason, _host, transportDetail);
         }
+        CountIfIdle();
     }
 
     /// <summary>An established connection has closed.</summary>
@@ -259,6 +261,12 @@ internal sealed class HttpPool
     private void Remove(HttpPoolConnection connection)
     {
         connection.List?.Remove(connection);
+        CountIfIdle();
+    }
+
+    // A pool counts against max_connection_pools while anything is in it.
+    private void CountIfIdle()
+    {
         if (!_countsAsPool || !IsIdle)
             return;
         _countsAsPool = false;

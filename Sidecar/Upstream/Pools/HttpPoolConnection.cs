@@ -44,6 +44,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private State _state;
     private Failure _closeReason;
     private bool _closedByUs;
+    private bool _endedStreams;
     private bool _inputPaused;
     private bool _noMoreStreams;
     private long _connectStartMs;
@@ -52,7 +53,16 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private long _receivedAtIdle;
     private uint _streamsMax;
 
-    private enum State : byte { Spare, Connecting, Open, Closed }
+    private enum State : byte
+    {
+        Spare,
+        Connecting,
+        Open,
+
+        /// <summary>What is queued is sent, then the connection closes; no stream is left.</summary>
+        Closing,
+        Closed,
+    }
 
     internal HttpPoolConnection(Cluster cluster, HttpVersion protocol)
     {
@@ -104,7 +114,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _pool = pool;
         _state = State.Connecting;
         _closeReason = Failure.None;
-        _closedByUs = _inputPaused = _noMoreStreams = false;
+        _closedByUs = _endedStreams = _inputPaused = _noMoreStreams = false;
         _connectStartMs = _connectedMs = _loop.NowMs;
         _sentCounted = _receivedAtIdle = 0;
         StreamsOpened = 0;
@@ -151,21 +161,24 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     /// <summary>Closes now; open streams are reset with <paramref name="reason"/>.</summary>
     internal void Close(Failure reason)
     {
-        if (_state is State.Spare or State.Closed)
+        if (_state is not (State.Connecting or State.Open))
             return;
         _closedByUs = true;
         _closeReason = reason;
         _noMoreStreams = true;
         List?.Remove(this);
         if (_state == State.Open && ActiveStreams == 0)
-        {
-            MoveOutput(); // a GOAWAY still goes out
-            _connection!.CloseAfterFlush();
-        }
+            CloseWhenSent(); // a GOAWAY still goes out
         else
-        {
             _connection!.Close(reason);
-        }
+    }
+
+    private void CloseWhenSent()
+    {
+        MoveOutput();
+        List?.Remove(this);
+        _state = State.Closing;
+        _connection!.CloseAfterFlush();
     }
 
     // ---- the turn's end: send, then see what the turn has made of the connection ------------------------------
@@ -238,11 +251,13 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private int Feed(ReadOnlySpan<byte> data)
     {
         _codec.NowMs = _loop.NowMs;
+        bool hadStreams = ActiveStreams > 0;
         var result = _codec.Feed(data);
         if (_state != State.Open)
             return data.Length;
         if (result.Error != Failure.None)
         {
+            _endedStreams = hadStreams;
             FailProtocol(result.Error);
             return data.Length;
         }
@@ -266,15 +281,15 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _noMoreStreams = true;
         _closedByUs = true;
         _closeReason = error.Row().Source == FailureSource.Upstream ? error : Failure.UpstreamProtocolError;
-        MoveOutput();
         _codec.OnConnectionLost(_closeReason);
         if (_state == State.Open)
-            _connection!.CloseAfterFlush();
+            CloseWhenSent();
     }
 
     private void OnEndOfStream()
     {
         _noMoreStreams = true;
+        _endedStreams = ActiveStreams > 0;
         var failure = _codec.OnEndOfInput();
         if (_state != State.Open)
             return;
@@ -283,12 +298,13 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             ScheduleSettle(); // a tunnel half closed: our direction goes on
             return;
         }
-        MoveOutput();
+        if (ActiveStreams == 0)
+        {
+            CloseWhenSent();
+            return;
+        }
         _closeReason = failure == Failure.None ? Failure.UpstreamConnectionTermination : failure;
-        if (ActiveStreams > 0)
-            _connection!.Close(_closeReason);
-        else
-            _connection!.CloseAfterFlush();
+        _connection!.Close(_closeReason);
     }
 
     private void OnClosed(Failure reason)
@@ -299,6 +315,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         var cells = pool.Host.Cells;
         bool wasConnecting = _state == State.Connecting;
         bool hadStreams = ActiveStreams > 0;
+        _endedStreams |= hadStreams;
         _state = State.Closed;
         _loop.Cancel(_settle);
         _loop.Cancel(_idleTimer);
@@ -311,7 +328,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _cluster.Config.Breakers.Remove(Resource.Connections, pool.Priority, _cluster.Worker);
         stats.Inc(ClusterStats.UpstreamCxDestroy);
         stats.Inc(_closedByUs ? ClusterStats.UpstreamCxDestroyLocal : ClusterStats.UpstreamCxDestroyRemote);
-        if (hadStreams)
+        if (_endedStreams)
         {
             stats.Inc(ClusterStats.UpstreamCxDestroyWithActiveRq);
             stats.Inc(_closedByUs ? ClusterStats.UpstreamCxDestroyLocalWithActiveRq : ClusterStats.UpstreamCxDestroyRemoteWithActiveRq);
