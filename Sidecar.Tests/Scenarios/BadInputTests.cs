@@ -1,0 +1,138 @@
+using System;
+using System.Linq;
+using System.Net;
+using System.Net.Sockets;
+using Sidecar.Tests.Harness;
+using Xunit;
+
+namespace Sidecar.Tests.Scenarios;
+
+/// <summary>What is wrong is said in one line, with where and what to do, and the program does not end well; a running one keeps what it had.</summary>
+[Trait("Category", "Linux")]
+[Collection(ExecutableCollection.Name)]
+public sealed class BadInputTests
+{
+    public static TheoryData<string, string, string> BadSnapshots()
+    {
+        var good = new TestSnapshot().Http("in", 18080, TestSnapshot.To("app")).Cluster("app", false, 18081).ToString();
+        return new()
+        {
+            { "truncated", good[..(good.Length / 2)], "bad.json" },
+            { "not json", "hello", "bad.json" },
+            { "wrong type URL", good.Replace("envoy.config.listener.v3.Listener", "envoy.config.listener.v3.Lissener", StringComparison.Ordinal), "envoy.config.listener.v3.Lissener" },
+            { "unknown field", good.Replace("\"stat_prefix\"", "\"stat_prefiks\"", StringComparison.Ordinal), "stat_prefiks" },
+            { "unknown cluster", good.Replace("\"cluster\":\"app\"", "\"cluster\":\"gone\"", StringComparison.Ordinal), "gone" },
+            { "bad enum", good.Replace("\"STATIC\"", "\"STATIK\"", StringComparison.Ordinal), "STATIK" },
+        };
+    }
+
+    [SkippableTheory]
+    [MemberData(nameof(BadSnapshots))]
+    public void Validate_NamesWhatIsWrong(string what, string text, string named)
+    {
+        Assert.NotEmpty(what);
+        using var folder = new TestFolder();
+        AssertOneLine(SidecarProcess.Invoke("validate", folder.Write("bad.json", text)), named);
+    }
+
+    [SkippableTheory]
+    [MemberData(nameof(BadSnapshots))]
+    public void Run_DoesNotStart(string what, string text, string named)
+    {
+        Assert.NotEmpty(what);
+        using var folder = new TestFolder();
+        using var sidecar = SidecarProcess.Start(folder.Write("bad.json", text), FreePort.Next());
+        Assert.NotEqual(0, sidecar.WaitForExit());
+        Assert.Contains(named, sidecar.Log);
+    }
+
+    [SkippableTheory]
+    [MemberData(nameof(BadSnapshots))]
+    public void RunningSidecar_KeepsWhatItHad(string what, string text, string named)
+    {
+        Assert.NotEmpty(what);
+        using var folder = new TestFolder();
+        int port = FreePort.Next();
+        var path = folder.Write("bad.json", new TestSnapshot().Http("kept", port, TestSnapshot.Answer("old")).ToString());
+        using var sidecar = SidecarProcess.Run(path);
+        using var client = new RawClient(port);
+        Assert.Equal("old", client.Get("/").Body);
+
+        folder.Write("bad.json", text);
+        sidecar.Signal("HUP");
+        sidecar.WaitForLine(System.Text.RegularExpressions.Regex.Escape(named));
+        // The same connection: the listener was not even touched.
+        Assert.Equal("old", client.Get("/").Body);
+
+        folder.Write("bad.json", new TestSnapshot().Http("kept", port, TestSnapshot.Answer("new")).ToString());
+        sidecar.WaitUntil(() => { using var next = new RawClient(port); return next.Get("/").Body == "new"; }, "did not take the repaired file");
+    }
+
+    [SkippableFact]
+    public void MissingFile_IsNamed() => AssertOneLine(SidecarProcess.Invoke("validate", "/nonexistent/snapshot.json"), "/nonexistent/snapshot.json");
+
+    [SkippableFact]
+    public void PortAlreadyBound_IsNamed()
+    {
+        SidecarProcess.Require();
+        using var folder = new TestFolder();
+        var holder = new TcpListener(IPAddress.Loopback, 0);
+        holder.Start();
+        try
+        {
+            int port = ((IPEndPoint)holder.LocalEndpoint).Port;
+            using var sidecar = SidecarProcess.Start(folder.Write("taken.json", new TestSnapshot().Http("in", port, TestSnapshot.Answer("x")).ToString()), FreePort.Next());
+            Assert.NotEqual(0, sidecar.WaitForExit());
+            Assert.Contains($"{port}", sidecar.Log);
+        }
+        finally
+        {
+            holder.Stop();
+        }
+    }
+
+    [SkippableFact]
+    public void IptablesMissing_IsSaid()
+    {
+        Command.RequireRoot();
+        SidecarProcess.Require();
+        using var pod = new NetworkNamespace("no-iptables");
+        // env keeps the path from reaching any folder with iptables in it.
+        AssertOneLine(pod.Run("env", "PATH=/nonexistent", ProjectTree.Executable, "istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*"), "iptables");
+    }
+
+    [SkippableFact]
+    public void NoNetAdmin_IsSaid()
+    {
+        Command.RequireRoot();
+        SidecarProcess.Require();
+        using var pod = new NetworkNamespace("no-net-admin");
+        using var folder = new TestFolder();
+        var executable = folder.PathOf("sidecar");
+        System.IO.File.Copy(ProjectTree.Executable, executable);
+        AssertOneLine(pod.RunAs(1338, executable, "istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*"), "NET_ADMIN");
+    }
+
+    [SkippableTheory]
+    [InlineData]
+    [InlineData("fly")]
+    [InlineData("run")]
+    [InlineData("run", "--snapshot")]
+    [InlineData("run", "--snapshot", "/nonexistent", "--concurrency", "many")]
+    [InlineData("validate")]
+    public void BadCommandLine_SaysHow(params string[] arguments)
+    {
+        var result = SidecarProcess.Invoke(arguments);
+        Assert.NotEqual(0, result.ExitCode);
+        Assert.NotEmpty(result.Errors);
+        Assert.DoesNotContain("   at ", result.Errors);
+    }
+
+    private static void AssertOneLine(CommandResult result, string named)
+    {
+        Assert.NotEqual(0, result.ExitCode);
+        var lines = (result.Output + result.Errors).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.True(lines.Length == 1, "not one line:\n" + string.Join('\n', lines));
+        Assert.Contains(named, lines[0]);
+    }
+}

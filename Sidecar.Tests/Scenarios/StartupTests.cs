@@ -1,0 +1,89 @@
+using System.Diagnostics;
+using System.IO;
+using System.Linq;
+using Sidecar.Tests.Harness;
+using Xunit;
+using Xunit.Abstractions;
+
+namespace Sidecar.Tests.Scenarios;
+
+/// <summary>From exec to the first answer, and what an idle sidecar costs; then its end.</summary>
+[Trait("Category", "Linux")]
+[Collection(ExecutableCollection.Name)]
+public sealed class StartupTests(ITestOutputHelper output)
+{
+    private const long ExecutableBytesMax = 10 << 20, IdleResidentBytesMax = 10 << 20;
+
+    [SkippableFact]
+    public void Executable_IsSmallStrippedAndAlone()
+    {
+        SidecarProcess.Require();
+        long bytes = new FileInfo(ProjectTree.Executable).Length;
+        output.WriteLine($"executable: {bytes} bytes");
+        Assert.InRange(bytes, 1, ExecutableBytesMax);
+        Assert.True(File.Exists(ProjectTree.Executable + ".dbg"), "no symbols beside the executable");
+        var linked = Command.Run("ldd", ProjectTree.Executable).Expect().Lines.Select(line => line.Trim().Split(' ')[0]);
+        Assert.All(linked, library => Assert.Matches(@"^(linux-vdso|libc|libm|.*/ld-linux|libdl|libpthread|librt)", library));
+    }
+
+    [SkippableFact]
+    public void Idle_StaysSmall()
+    {
+        using var folder = new TestFolder();
+        int port = FreePort.Next();
+        var began = Stopwatch.GetTimestamp();
+        using var sidecar = SidecarProcess.Start(folder.Write("s.json", Sample(port)), FreePort.Next());
+        sidecar.WaitForListen(port);
+        // Printed, not asserted: perf/ measures it; a shared machine may be slow today.
+        output.WriteLine($"exec to listening, to within a look at /proc every few ms: {Stopwatch.GetElapsedTime(began).TotalMilliseconds:F1} ms");
+        sidecar.WaitUntilReady();
+        output.WriteLine($"resident: {sidecar.ResidentBytes} bytes");
+        Assert.InRange(sidecar.ResidentBytes, 1, IdleResidentBytesMax);
+    }
+
+    [SkippableFact]
+    public void Version_IsPrinted() => Assert.Matches(@"\d+\.\d+\.\d+", SidecarProcess.Invoke("version").Expect().Output);
+
+    [SkippableFact]
+    public void Sigterm_FinishesWhatIsRunning_SaysClose_Exits()
+    {
+        using var folder = new TestFolder();
+        var ports = FreePort.Next(2);
+        using var upstream = new RawServer();
+        using var sidecar = SidecarProcess.Run(folder.Write("s.json",
+            new TestSnapshot().Http("in", ports[0], TestSnapshot.To("app")).Cluster("app", false, upstream.Port).ToString()));
+        using var client = new RawClient(ports[0]);
+        client.Send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        using var arrived = upstream.Accept();
+        arrived.ReadThrough("\r\n\r\n");
+
+        sidecar.Signal("TERM");
+        sidecar.WaitUntil(() => sidecar.Admin("/server_info").Contains("DRAINING", System.StringComparison.Ordinal), "never said that it drains");
+        arrived.Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        var response = client.ReadResponse();
+        Assert.Equal("ok", response.Body);
+        Assert.Equal("close", response.Header("connection"));
+        Assert.Equal("", client.ReadToEnd());
+        Assert.Equal(0, sidecar.WaitForExit());
+    }
+
+    [SkippableFact]
+    public void SecondSignal_ExitsAtOnce()
+    {
+        using var folder = new TestFolder();
+        int port = FreePort.Next();
+        using var upstream = new RawServer();
+        using var sidecar = SidecarProcess.Run(folder.Write("s.json",
+            new TestSnapshot().Http("in", port, TestSnapshot.To("app")).Cluster("app", false, upstream.Port).ToString()));
+        using var client = new RawClient(port);
+        client.Send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
+        using var arrived = upstream.Accept();                            // never answered
+        sidecar.Signal("TERM");
+        sidecar.WaitUntil(() => sidecar.Admin("/server_info").Contains("DRAINING", System.StringComparison.Ordinal), "never said that it drains");
+        sidecar.Signal("TERM");
+        sidecar.WaitForExit();
+        Assert.Equal("", client.ReadToEnd());
+    }
+
+    private static string Sample(int port) => new TestSnapshot().Http("in", port, TestSnapshot.Answer("hello")).ToString();
+}
