@@ -19,7 +19,7 @@ usage: ./build.sh VERB
   setup     install what a fresh Debian or Ubuntu lacks (as root; otherwise print the command to run)
   build     restore and build all projects
   publish   artifacts/sidecar, one stripped executable for linux-x64, its symbols beside it;
-            artifacts/sidecar-linux-arm64 too where the cross linker is present
+            artifacts/sidecar-linux-arm64 too where the cross linker is present and SIDECAR_SKIP_ARM64 is not set
   test      setup, build, publish and every test; skipped tests are listed with their reason
   demo      the sample mesh: capture, two sidecars, 200 requests, their paths, the split and the stats
   image     artifacts/sidecar-image.tar, an OCI image archive made without a container engine
@@ -196,7 +196,9 @@ publish_native() {
 
 publish() {
     publish_native
-    if has_arm64_linker; then
+    if [ -n "${SIDECAR_SKIP_ARM64:-}" ]; then
+        say "publish: linux-arm64 skipped: SIDECAR_SKIP_ARM64 is set"
+    elif has_arm64_linker; then
         publish_one linux-arm64 "$artifacts/sidecar-linux-arm64" -p:LinkerFlavor=lld -p:ObjCopyName=aarch64-linux-gnu-objcopy
     else
         say "publish: linux-arm64 skipped: no cross linker (apt-get install clang lld gcc-aarch64-linux-gnu libc6-dev-arm64-cross)"

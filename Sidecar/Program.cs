@@ -27,8 +27,13 @@ internal static class Program
 
     private static int Main(string[] args)
     {
-        string command = args.Length > 0 ? args[0] : "help";
-        string[] rest = args.Length > 1 ? args[1..] : [];
+        if (args.Length == 0)
+        {
+            Console.Error.Write(Usage);
+            return 2;
+        }
+        string command = args[0];
+        string[] rest = args[1..];
         switch (command)
         {
             case "run":

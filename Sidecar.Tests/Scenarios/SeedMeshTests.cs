@@ -27,7 +27,10 @@ public sealed class SeedMeshTests
     public void TwoHundredRequests_AreAnsweredAndSplit(string protocol)
     {
         using var mesh = new Mesh();
-        var answers = mesh.Call(protocol, $"http://{Service}/add?n=[1-200]").Expect().Lines;
+        // A process for each HTTP/2 request: curl before 8.0 breaks off when it uses such a connection again (curl issue 10634).
+        var answers = protocol == "--http1.1"
+            ? mesh.Call(protocol, $"http://{Service}/add?n=[1-200]").Expect().Lines
+            : mesh.Shell($"for n in $(seq 200); do curl -sS --max-time 20 {protocol} http://{Service}/add?n=$n || exit 1; done").Expect().Lines;
         Assert.Equal(200, answers.Length);
         int v1 = answers.Count(answer => answer == "calculator v1"), v2 = answers.Count(answer => answer == "calculator v2");
         Assert.Equal(200, v1 + v2);
@@ -74,8 +77,10 @@ public sealed class SeedMeshTests
     {
         using var mesh = new Mesh();
         var listening = mesh.WebappNamespace.ListeningAddresses();
-        foreach (var port in new[] { "15001", "15006", "15021", "15090" })
-            Assert.Contains(listening, address => address.EndsWith(":" + port, StringComparison.Ordinal) && !address.StartsWith("127.", StringComparison.Ordinal));
+        foreach (var port in new[] { "15001", "15021", "15090" })
+            Assert.Contains("0.0.0.0:" + port, listening);
+        // webapp is no service, so its snapshot has no inbound listener; the calculator's has.
+        Assert.Contains("0.0.0.0:15006", mesh.V1Namespace.ListeningAddresses());
         Assert.Equal(["127.0.0.1:15000"], listening.Where(address => address.EndsWith(":15000", StringComparison.Ordinal)));
         Assert.Equal("200", mesh.WebappNamespace.Run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", $"http://{WebappAddress}:15021/healthz/ready").Output);
         Assert.Contains("envoy_", mesh.WebappNamespace.Run("curl", "-s", $"http://{WebappAddress}:15090/stats/prometheus").Output);
@@ -119,6 +124,8 @@ public sealed class SeedMeshTests
 
         internal CommandResult Call(params string[] arguments) =>
             WebappNamespace.RunAs(ClientUid, "curl", ["-sS", "--max-time", "60", .. arguments]);
+
+        internal CommandResult Shell(string script) => WebappNamespace.RunAs(ClientUid, "sh", "-c", script);
 
         private void Build()
         {

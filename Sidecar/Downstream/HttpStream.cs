@@ -151,7 +151,24 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             Reply(Failure.UpgradeFailed);
             return;
         }
+        if (!_config.Proxy100Continue)
+            AnswerExpectation(head);
         RunRequestHead(0);
+    }
+
+    // The client waits for this before it sends its body; the proxy wants the body whatever the upstream would say (RFC 9110 section 10.1.1),
+    // so it answers itself and the upstream is not asked.
+    private void AnswerExpectation(RequestHead head)
+    {
+        if (!head.TryGet(HeaderId.Expect, out var expectation) || !Ascii.EqualsIgnoreCase(expectation, "100-continue"u8))
+            return;
+        head.Remove(HeaderId.Expect);
+        if (_requestHeadEnds)
+            return;
+        _localHead.Status = 100;
+        Stats.Inc(HttpStats.Rq1xx);
+        _stream.SendInformational(_localHead);
+        _localHead.Reset();
     }
 
     private void OnBody(ReadOnlySpan<byte> data, bool endStream)

@@ -71,7 +71,7 @@ public sealed class ScriptTests(ScriptTests.Mesh mesh) : IClassFixture<ScriptTes
             "upgrade" => (TestSnapshot.To(cluster), """ "upgrade_configs": [{"upgrade_type": "websocket"}] """),
             "http10" => (TestSnapshot.To(cluster), """ "http_protocol_options": {"accept_http_10": true, "default_host_for_http_10": "default.test"} """),
             "connect" => (
-                """{"match": {"connect_matcher": {}}, "route": {"cluster": "$", "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}}"""
+                """{"match": {"connect_matcher": {}}, "route": {"cluster": "$", "upgrade_configs": [{"upgrade_type": "CONNECT"}]}}"""
                     .Replace("$", cluster, StringComparison.Ordinal),
                 """ "upgrade_configs": [{"upgrade_type": "CONNECT"}] """),
             _ => throw new InvalidOperationException($"no listener of the kind '{kind}'"),
