@@ -158,8 +158,8 @@ internal sealed class HttpPool
         ConnectIfShort();
     }
 
-    /// <summary>Which list a connection belongs in, by what it can do now.</summary>
-    private void Place(HttpPoolConnection connection)
+    /// <summary>Moves a connection to the list it belongs in by what it can do now.</summary>
+    internal void Place(HttpPoolConnection connection)
     {
         if (connection.List is null)
             return;

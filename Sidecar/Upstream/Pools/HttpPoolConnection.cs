@@ -270,6 +270,8 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         {
             _connection!.ProcessBuffered();
         }
+        // A pipelined request that the response set free runs later in this turn, before it settles: it shall find this connection.
+        _pool!.Place(this);
         ScheduleSettle();
         return result.Consumed;
     }
