@@ -160,6 +160,9 @@ internal sealed class DataPlaneHarness : IDisposable
     /// <summary>Whatever happened: nothing of any stream, connection or try is left counted.</summary>
     internal void ExpectNothingActive(string statPrefix = "http", string cluster = "up")
     {
+        // A connection we have closed waits this long for its peer to do the same (delayed_close_timeout).
+        Loop.Settle();
+        Loop.Advance(1_000);
         ExpectStat($"http.{statPrefix}.downstream_rq_active", 0);
         ExpectStat($"http.{statPrefix}.downstream_cx_active", 0);
         ExpectStat($"cluster.{cluster}.upstream_rq_active", 0);

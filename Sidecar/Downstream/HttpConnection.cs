@@ -60,8 +60,11 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
     private long _openedMs;
     private long _idleSinceMs;
     private bool _draining;
+    private bool _codecDrains;
     private bool _pausedForCodec;
     private bool _closing;
+    private bool _closedByPeer;
+    private int _activeAtEnd;
 
     internal HttpConnection(HttpConnectionManager manager)
     {
@@ -125,9 +128,14 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
 
         codec.NowMs = _loop.NowMs;
+        // HTTP/1 must know before it answers; HTTP/2 says so after its SETTINGS.
+        if (_draining && !_codecDrains && codec.Version != HttpVersion.Http2)
+            StartCodecDrain();
         var result = codec.Feed(data);
         if (_closing)
             return data.Length;
+        if (_draining && !_codecDrains && result.Error == Failure.None)
+            StartCodecDrain();
         Settle();
         if (result.Error != Failure.None)
         {
@@ -149,6 +157,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         // As Envoy: a peer that has sent its FIN is gone, open exchanges end with it (HTTP has no half-close).
         if (_closing)
             return;
+        _activeAtEnd = _open.Count;
+        _closedByPeer = true;
         _codec?.OnEndOfInput();
         _codec?.OnConnectionLost(Failure.DownstreamDisconnect);
         CloseAfterOutput();
@@ -156,10 +166,10 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
     internal override void OnClosed(Connection connection, Failure reason)
     {
-        bool remote = reason is Failure.None or Failure.DownstreamDisconnect or Failure.DownstreamReset;
+        bool remote = _closedByPeer || reason is Failure.DownstreamDisconnect or Failure.DownstreamReset;
         // The loop's guard ended it: an exception left the codec, which may be in any state and is asked for nothing any more.
         bool broken = reason == Failure.InternalError;
-        int active = _open.Count;
+        int active = Math.Max(_activeAtEnd, _open.Count);
         _closing = true;
         if (!broken)
             _codec?.OnConnectionLost(remote ? Failure.DownstreamDisconnect : reason);
@@ -235,7 +245,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         Context = null!;
         _streams = 0;
         _requests = 0;
-        _draining = _pausedForCodec = _closing = false;
+        _activeAtEnd = 0;
+        _draining = _codecDrains = _pausedForCodec = _closing = _closedByPeer = false;
         _manager.Return(this);
     }
 
@@ -269,11 +280,15 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             return;
         _draining = true;
         _stats.Inc(HttpStats.CxDrainClose);
-        if (_codec is null)
-            return;
-        _codec.StartDrain();
-        if (_codec.Version == HttpVersion.Http2)
-            _loop.Schedule(_drainEnd ??= new LoopTimer(this, (int)Timer.DrainEnd), _config.DrainTimeoutMs);
+        _loop.Schedule(_drainEnd ??= new LoopTimer(this, (int)Timer.DrainEnd), _config.DrainTimeoutMs);
+        if (_codec is not null && (_codec.Version != HttpVersion.Http2 || _requests > 0 || _connection.BytesReceived > 0))
+            StartCodecDrain();
+    }
+
+    private void StartCodecDrain()
+    {
+        _codecDrains = true;
+        _codec!.StartDrain();
         Settle();
     }
 
@@ -418,7 +433,14 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
     private void OnDrainEnd()
     {
-        _codec?.FinishDrain();
+        if (_closing)
+            return;
+        if (_codec is null)
+        {
+            CloseAfterOutput();
+            return;
+        }
+        _codec.FinishDrain();
         Settle();
     }
 
@@ -458,7 +480,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
         internal override bool OnRequestError(ServerStream stream, Failure error)
         {
-            owner._stats.Inc(HttpStats.CxProtocolError);
+            // What costs the connection is counted when it ends.
+            if (owner.Version == HttpVersion.Http2)
+                owner._stats.Inc(HttpStats.CxProtocolError);
             // A stream that already runs answers for itself where it still can; before that the codec's own minimal reply will do.
             return stream.Sink is HttpStream.Receiver receiver && receiver.Stream.TryAnswerError(error);
         }

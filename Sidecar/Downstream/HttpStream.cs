@@ -166,6 +166,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         if (_requestHeadEnds)
             return;
         _localHead.Status = 100;
+        _localHead.Version = _owner.Version;
         Stats.Inc(HttpStats.Rq1xx);
         _stream.SendInformational(_localHead);
         _localHead.Reset();
@@ -551,6 +552,10 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         if (_manager.IsDraining || _manager.Worker.IsDraining)
             _owner.StartDrain();
 
+        // The rest of the request would be read as the next one (RFC 9112 section 9.3): a reply that does not wait for it ends the connection.
+        if (!_requestEnded && head == _localHead && _info.Failure != Failure.None && _owner.Version != HttpVersion.Http2)
+            head.Set(HeaderId.Connection, "close"u8);
+
         _responseSent = true;
         _info.Status = head.Status;
         _info.ResponseStartMs = _loop.NowMs;
@@ -586,6 +591,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         // RST_STREAM NO_ERROR (RFC 9113 section 8.1).
         _requestDropped = true;
         _heldRequest.Reset();
+        // A tunnel whose upstream has ended ends with it, as in Envoy. What flow control still holds back would be lost by a reset.
+        if (!_requestEnded && (_isUpgrade || _owner.Version == HttpVersion.Http2) && _stream.SendPending == 0)
+            _stream.Reset(Failure.None);
     }
 
     // ---- local replies and ends ----------------------------------------------------------------------------------

@@ -1,0 +1,440 @@
+using System;
+using Sidecar.Http.H2;
+using Sidecar.Linux;
+using Sidecar.Tests.Harness;
+using Xunit;
+
+namespace Sidecar.Tests.Downstream;
+
+/// <summary>A downstream connection's life: timers on the manual clock, drain, limits, upgrades, and clients that leave.</summary>
+public class HttpConnectionTests
+{
+    private const string Get = "GET / HTTP/1.1\r\nhost: example.org\r\n\r\n";
+    private const string Ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    // ---- timers ---------------------------------------------------------------------------------------------------
+
+    [Fact]
+    public void IdleTimeout_WithoutRequest_Closes()
+    {
+        using var plane = DataPlaneHarness.Http(out _, manager: """ "common_http_protocol_options": {"idle_timeout": "10s"} """);
+        var client = plane.Connect();
+        plane.ExpectStat("http.http.downstream_cx_active", 1);
+        plane.Loop.Advance(9_999);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_active"));
+        plane.Loop.Advance(1);
+        plane.ExpectEnd(client);
+        Assert.Equal("", client.Text);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_idle_timeout"));
+    }
+
+    [Fact]
+    public void IdleTimeout_StartsAnewAfterEachResponse_AndNotDuringOne()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "common_http_protocol_options": {"idle_timeout": "10s"} """, route: """ "timeout": "0s" """);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        plane.Loop.Advance(60_000);
+        server.Send(Ok);
+        plane.Expect(client, "ok");
+        plane.Loop.Advance(9_999);
+        plane.Loop.Settle();
+        Assert.Equal(0, plane.Stat("http.http.downstream_cx_idle_timeout"));
+        plane.Loop.Advance(1);
+        plane.Loop.Advance(0);
+        plane.ExpectEnd(client);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_idle_timeout"));
+    }
+
+    [Fact]
+    public void IdleTimeout_Http2_SaysGoAwayAndCloses()
+    {
+        using var plane = DataPlaneHarness.Http(out _, manager: """ "common_http_protocol_options": {"idle_timeout": "10s"} """);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Expect(FrameType.Settings, 0);
+        plane.Loop.Advance(10_000);
+        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.GoAway, 0).GoAwayCode);
+        plane.Loop.Advance(5_000);
+        plane.ExpectEnd(client.Peer);
+    }
+
+    [Fact]
+    public void StreamIdleTimeout_RequestIncomplete_Is408()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "stream_idle_timeout": "5s" """);
+        var ends = new StreamEnds();
+        var client = plane.ConnectTo(plane.Manager(ends.Filter));
+        client.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n012");
+        plane.Expect(upstream.Accept(), "012");
+        plane.Loop.Advance(5_000);
+        string response = plane.ExpectEnd(client);
+        Assert.StartsWith("HTTP/1.1 408 Request Timeout\r\n", response);
+        Assert.Contains("connection: close\r\n", response);
+        Assert.EndsWith("stream timeout", response);
+        Assert.Equal(new EndedStream(408, "SI", "stream_idle_timeout", 1), ends.Single);
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_idle_timeout"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void StreamIdleTimeout_RequestComplete_Is504()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "stream_idle_timeout": "5s" """, route: """ "timeout": "0s" """);
+        var client = plane.Connect();
+        client.Send(Get);
+        plane.Expect(upstream.Accept(), "\r\n\r\n");
+        plane.Loop.Advance(5_000);
+        Assert.StartsWith("HTTP/1.1 504 Gateway Timeout\r\n", plane.Expect(client, "stream timeout"));
+        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+    }
+
+    [Fact]
+    public void StreamIdleTimeout_ResponseUnderWay_ResetsTheStream()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "stream_idle_timeout": "5s" """);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n012");
+        plane.Expect(client, "012");
+        plane.Loop.Advance(5_000);
+        Assert.EndsWith("012", plane.ExpectEnd(client));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void RequestTimeout_IncompleteRequest_Is408()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "request_timeout": "3s" """);
+        var client = plane.Connect();
+        client.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n0");
+        plane.Expect(upstream.Accept(), "\r\n\r\n0");
+        plane.Loop.Advance(2_000);
+        client.Send("1");
+        plane.Loop.Until(() => plane.Loop.Loop.HasPending is false && upstream.Peers[0].Read().EndsWith("01", StringComparison.Ordinal));
+        plane.Loop.Advance(1_000);
+        Assert.EndsWith("request timeout", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_timeout"));
+    }
+
+    [Fact]
+    public void RequestHeadersTimeout_IncompleteHead_Is408AndClose()
+    {
+        using var plane = DataPlaneHarness.Http(out _, manager: """ "request_headers_timeout": "3s" """);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost:");
+        plane.ExpectStat("http.http.downstream_cx_active", 1);
+        plane.Loop.Settle();
+        plane.Loop.Advance(3_000);
+        Assert.StartsWith("HTTP/1.1 408 Request Timeout\r\n", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_header_timeout"));
+    }
+
+    [Fact]
+    public void MaxStreamDuration_ResponseUnderWay_ResetsTheStream()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "common_http_protocol_options": {"max_stream_duration": "7s"} """);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Headers(1, H2.Get()));
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n012");
+        client.Expect(FrameType.Data, 1);
+        plane.Loop.Advance(7_000);
+        client.Expect(FrameType.RstStream, 1);
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_max_duration_reached"));
+        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+    }
+
+    [Fact]
+    public void MaxConnectionDuration_LetsTheRequestFinishAndCloses()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "common_http_protocol_options": {"max_connection_duration": "7s"} """);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        plane.Loop.Advance(7_000);
+        server.Send(Ok);
+        Assert.Contains("connection: close\r\n", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_max_duration_reached"));
+    }
+
+    [Fact]
+    public void MaxConnectionDuration_IdleHttp1_ClosesAfterTheDrainTime()
+    {
+        using var plane = DataPlaneHarness.Http(out _, manager: """ "common_http_protocol_options": {"max_connection_duration": "7s"} """);
+        var client = plane.Connect();
+        plane.ExpectStat("http.http.downstream_cx_active", 1);
+        plane.Loop.Advance(7_000);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_max_duration_reached"));
+        plane.Loop.Advance(5_000);
+        plane.ExpectEnd(client);
+        plane.ExpectNothingActive();
+    }
+
+    // ---- drain and limits ---------------------------------------------------------------------------------------
+
+    [Fact]
+    public void Drain_Http1_NextResponseSaysClose()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        plane.Listeners.StartDrain(stopAccepting: false);
+        server.Send(Ok);
+        string response = plane.ExpectEnd(client);
+        Assert.Contains("connection: close\r\n", response);
+        Assert.EndsWith("ok", response);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_drain_close"));
+    }
+
+    [Fact]
+    public void Drain_Http2_GoesAwayInTwoSteps()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Headers(1, H2.Get()));
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        plane.Listeners.StartDrain(stopAccepting: false);
+        // First the announcement, with the highest id there is: streams that are on their way are still served (RFC 9113 section 6.8).
+        Assert.Equal(int.MaxValue, (int)client.Expect(FrameType.GoAway, 0).Word());
+        client.Send(H2.Headers(3, H2.Get()));
+        var second = upstream.Accept();
+        plane.Expect(second, "\r\n\r\n");
+        plane.Loop.Advance(5_000);
+        client.Expect(f => f.Type == FrameType.GoAway && f.Word() == 3);
+        server.Send(Ok);
+        second.Send(Ok);
+        client.ExpectEnd(1);
+        client.ExpectEnd(3);
+        plane.ExpectEnd(client.Peer);
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void MaxRequestsPerConnection_LastResponseSaysClose()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "common_http_protocol_options": {"max_requests_per_connection": 2} """);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send(Ok);
+        Assert.DoesNotContain("connection: close", plane.Expect(client, "ok"));
+        client.Send("GET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+        plane.Expect(server, "GET /2");
+        server.Send(Ok);
+        Assert.Contains("connection: close\r\n", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_max_requests_reached"));
+    }
+
+    // ---- upgrade and CONNECT --------------------------------------------------------------------------------------
+
+    [Fact]
+    public void Upgrade_Allowed_TunnelsBothWays()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "upgrade_configs": [{"upgrade_type": "websocket"}] """);
+        var client = plane.Connect();
+        client.Send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n");
+        var server = upstream.Accept();
+        string request = plane.Expect(server, "\r\n\r\n");
+        Assert.Contains("upgrade: websocket\r\n", request);
+        Assert.Contains("connection: upgrade", request, StringComparison.OrdinalIgnoreCase);
+        server.Send("HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nhi");
+        Assert.StartsWith("HTTP/1.1 101 Switching Protocols\r\n", plane.Expect(client, "\r\n\r\nhi"));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_upgrades_active"));
+        client.Send("frame");
+        plane.Expect(server, "frame");
+        server.Send("reply");
+        plane.Expect(client, "hireply");
+        server.Dispose();
+        plane.ExpectEnd(client);
+        plane.ExpectStat("http.http.downstream_cx_upgrades_active", 0);
+        Assert.EndsWith("hireply", client.Text);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_upgrades_total"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void Upgrade_NotConfigured_Is403()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var ends = new StreamEnds();
+        var client = plane.ConnectTo(plane.Manager(ends.Filter));
+        client.Send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 403 Forbidden\r\n", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_ws_on_non_ws_route"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void Upgrade_DeniedByTheUpstream_IsAnOrdinaryResponse()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "upgrade_configs": [{"upgrade_type": "websocket"}] """);
+        var client = plane.Connect();
+        client.Send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno");
+        Assert.StartsWith("HTTP/1.1 400 Bad Request\r\n", plane.ExpectEnd(client));
+        Assert.Equal(0, plane.Stat("http.http.downstream_cx_upgrades_total"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void Connect_NotConfigured_Is403()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var client = plane.Connect();
+        client.Send("CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 403 Forbidden\r\n", plane.ExpectEnd(client));
+    }
+
+    // ---- the client leaves --------------------------------------------------------------------------------------
+
+    public enum Phase { Connecting, HeadSent, BodyHalf, RequestDone, ResponseHalf }
+
+    [Theory]
+    [InlineData(Phase.Connecting, false)]
+    [InlineData(Phase.HeadSent, false)]
+    [InlineData(Phase.BodyHalf, false)]
+    [InlineData(Phase.RequestDone, false)]
+    [InlineData(Phase.ResponseHalf, false)]
+    [InlineData(Phase.Connecting, true)]
+    [InlineData(Phase.HeadSent, true)]
+    [InlineData(Phase.BodyHalf, true)]
+    [InlineData(Phase.RequestDone, true)]
+    [InlineData(Phase.ResponseHalf, true)]
+    public void ClientLeaves_AtAnyTime_UpstreamRequestIsDropped(Phase phase, bool reset)
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var ends = new StreamEnds();
+        var client = plane.ConnectTo(plane.Manager(ends.Filter));
+        client.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n");
+        TestPeer? server = null;
+        if (phase == Phase.Connecting)
+            plane.Loop.Step();
+        else
+            plane.Expect(server = upstream.Accept(), "\r\n\r\n");
+        if (phase >= Phase.BodyHalf)
+        {
+            client.Send("ab");
+            plane.Expect(server!, "\r\n\r\nab");
+        }
+        if (phase >= Phase.RequestDone)
+        {
+            client.Send("cd");
+            plane.Expect(server!, "abcd");
+        }
+        if (phase == Phase.ResponseHalf)
+        {
+            server!.Send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n012");
+            plane.Expect(client, "012");
+        }
+        if (reset)
+            client.Reset();
+        else
+            client.Dispose();
+        plane.ExpectNothingActive();
+        var end = ends.Single;
+        Assert.Equal("DC", end.Flags);
+        Assert.Equal("downstream_remote_disconnect", end.Details);
+        Assert.Equal(phase == Phase.ResponseHalf ? 200 : 0, end.Status);
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_destroy_remote_active_rq"));
+        if (server is not null)
+            plane.ExpectEnd(server);
+    }
+
+    [Fact]
+    public void ClientResetsStream_Http2_UpstreamRequestIsDropped()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        var ends = new StreamEnds();
+        var client = new H2Wire(plane, plane.ConnectTo(plane.Manager(ends.Filter)), isServer: false);
+        client.Send(H2.Headers(1, H2.Post(), end: false));
+        var server = new H2Wire(plane, upstream.Accept(), isServer: true);
+        server.Expect(FrameType.Headers, 1);
+        client.Send(H2.Reset(1));
+        server.Expect(FrameType.RstStream, 1);
+        Assert.Equal("DR", ends.Single.Flags);
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_rx_reset"));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_active"));
+        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+    }
+
+    [Fact]
+    public void ClientHalfCloses_WithOpenRequest_IsTakenAsGone()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send(Get);
+        plane.Expect(upstream.Accept(), "\r\n\r\n");
+        client.Shutdown();
+        Assert.Equal("", plane.ExpectEnd(client));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void EarlyResponse_Http1_ClosesAfterIt()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n012");
+        var server = upstream.Accept();
+        plane.Expect(server, "012");
+        server.Send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 2\r\n\r\nno");
+        Assert.EndsWith("no", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_response_before_rq_complete"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_StreamEndsWithNoError()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Headers(1, H2.Post(), end: false));
+        var server = new H2Wire(plane, upstream.Accept(), isServer: true);
+        server.Expect(FrameType.Headers, 1);
+        server.Send(H2.Headers(1, H2.Block((":status", "413"))));
+        client.ExpectEnd(1);
+        Assert.Equal("413", client.Header(1, ":status"));
+        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.RstStream, 1).ResetCode);
+        plane.ExpectStat("http.http.downstream_rq_active", 0);
+        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+    }
+
+    // ---- bytes that are no HTTP -----------------------------------------------------------------------------------
+
+    [Fact]
+    public void Garbage_Is400AndClose()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var client = plane.Connect();
+        client.Send("\0\0\0\0 nonsense\r\n\r\n");
+        Assert.StartsWith("HTTP/1.1 400 Bad Request\r\n", plane.ExpectEnd(client));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_protocol_error"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void Preface_ByteByByte_ChoosesHttp2()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var client = plane.Connect();
+        foreach (byte b in H2.Join(H2.Preface, H2.Settings()))
+        {
+            client.Send([b]);
+            plane.Loop.Settle();
+        }
+        plane.ExpectStat("http.http.downstream_cx_http2_total", 1);
+        Assert.Equal(Errno.None, client.Error);
+    }
+}
