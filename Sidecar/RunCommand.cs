@@ -53,7 +53,11 @@ internal static class RunCommand
             errors.WriteLine($"sidecar run: {refused}");
             return 1;
         }
-        server.Started = () => Log.Info("main", $"all workers are serving; admin on {admin.Address}");
+        server.Started = () =>
+        {
+            Log.Info("main", $"all workers are serving; admin on {admin.Address}");
+            ExecutableImage.ReleaseCleanPages();
+        };
         return server.Run();
     }
 

@@ -22,6 +22,7 @@ internal class BackgroundProcess : IDisposable
     private readonly Process _process;
     private readonly List<string> _lines = [];
     private readonly string _name;
+    private readonly List<Thread> _readers = [];
     private bool _disposed;
 
     /// <param name="within">The namespace it runs in; null for the test's own.</param>
@@ -92,10 +93,10 @@ internal class BackgroundProcess : IDisposable
         }
     }
 
-    /// <summary>Waits for the end and returns the exit code.</summary>
+    /// <summary>Waits for the end, and for all it wrote, and returns the exit code.</summary>
     internal int WaitForExit(int timeoutMs = Command.TimeoutMs)
     {
-        if (!_process.WaitForExit(timeoutMs))
+        if (!_process.WaitForExit(timeoutMs) || !_readers.TrueForAll(reader => reader.Join(timeoutMs)))
             throw Failed($"did not end within {timeoutMs} ms");
         return _process.ExitCode;
     }
@@ -138,6 +139,7 @@ internal class BackgroundProcess : IDisposable
         })
         { IsBackground = true, Name = _name + " output" };
         reader.Start();
+        _readers.Add(reader);
     }
 
     public void Dispose()

@@ -23,7 +23,7 @@ public sealed class BadInputTests
             { "wrong type URL", good.Replace("envoy.config.listener.v3.Listener", "envoy.config.listener.v3.Lissener", StringComparison.Ordinal), "envoy.config.listener.v3.Lissener" },
             { "unknown field", good.Replace("\"stat_prefix\"", "\"stat_prefiks\"", StringComparison.Ordinal), "stat_prefiks" },
             { "unknown cluster", good.Replace("\"cluster\":\"app\"", "\"cluster\":\"gone\"", StringComparison.Ordinal), "gone" },
-            { "bad enum", good.Replace("\"STATIC\"", "\"STATIK\"", StringComparison.Ordinal), "STATIK" },
+            { "bad enum", good.Replace("\"stat_prefix\"", "\"codec_type\":\"HTTP9\",\"stat_prefix\"", StringComparison.Ordinal), "HTTP9" },
         };
     }
 

@@ -62,6 +62,8 @@ internal static unsafe partial class Libc
     [LibraryImport(C)] internal static partial int getrlimit(int resource, void* limits);
     [LibraryImport(C)] internal static partial int setrlimit(int resource, void* limits);
     [LibraryImport(C)] internal static partial uint geteuid();
+    [LibraryImport(C)] internal static partial nuint getauxval(nuint type);
+    [LibraryImport(C)] internal static partial int madvise(void* address, nuint length, int advice);
     [LibraryImport(C)] internal static partial int chmod(byte* path, uint mode);
     [LibraryImport(C)] internal static partial int unlink(byte* path);
     [LibraryImport(C)] internal static partial int inotify_init1(int flags);
