@@ -18,7 +18,7 @@ namespace Sidecar.Tests.Harness;
 /// <summary>A worker's clusters on a test loop, with upstreams on loopback whose every byte the test writes.</summary>
 internal sealed class UpstreamHarness : IDisposable
 {
-    private readonly List<FakeUpstream> _upstreams = [];
+    private readonly List<PoolUpstream> _upstreams = [];
 
     public UpstreamHarness(ulong seed = 1)
     {
@@ -32,9 +32,9 @@ internal sealed class UpstreamHarness : IDisposable
     public Clusters Clusters { get; }
 
     /// <summary>An upstream that listens; nobody accepts until the test does.</summary>
-    public FakeUpstream Listen(int backlog = 128)
+    public PoolUpstream Listen(int backlog = 128)
     {
-        var upstream = new FakeUpstream(Test, backlog);
+        var upstream = new PoolUpstream(Test, backlog);
         _upstreams.Add(upstream);
         return upstream;
     }
@@ -128,13 +128,13 @@ internal sealed class UpstreamHarness : IDisposable
 }
 
 /// <summary>A listening socket on loopback; the test accepts by hand.</summary>
-internal sealed class FakeUpstream : IDisposable
+internal sealed class PoolUpstream : IDisposable
 {
     private readonly TestLoop _test;
     private readonly int _fd;
     private int _handedOut;
 
-    public FakeUpstream(TestLoop test, int backlog)
+    public PoolUpstream(TestLoop test, int backlog)
     {
         _test = test;
         var bound = ListenSocket.Bind(new ListenOptions { Address = Address.Loopback(0), ReusePort = false, Backlog = backlog }, out string step);
