@@ -61,6 +61,9 @@ internal static class TidyRules
     /// <summary>Classes that speak a gRPC service themselves and so hold its messages.</summary>
     internal static readonly string[] GrpcSpeakers = ["GrpcSink.cs", "OtlpExporter.cs", "ExtAuthzFilter.cs"];
 
+    /// <summary>Files on the border itself: they hand wire types from Config to the Create methods of extensions.</summary>
+    internal static readonly string[] BorderFiles = ["ConfigScope.cs"];
+
     /// <summary>Where extensions are registered; each is named in exactly one of them, once.</summary>
     internal static readonly string[] Registries = ["Sidecar/Filters/HttpFilters.cs", "Sidecar/Filters/ListenerFilters.cs", "Sidecar/Downstream/NetworkFilters.cs"];
 
