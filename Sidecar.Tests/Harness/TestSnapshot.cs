@@ -51,6 +51,20 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>A listener on loopback of the given members, in which $tcp is a TCP proxy to the cluster "up".</summary>
+    internal TestSnapshot Raw(string name, int port, string members)
+    {
+        string proxy = """
+            {"name": "envoy.filters.network.tcp_proxy", "typed_config": {
+             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "up"}}
+            """;
+        _listeners[name] = Object("""
+            {"name": "$name", "active_state": {"listener": {"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "$name",
+             "address": {"socket_address": {"address": "127.0.0.1", "port_value": $port}}, $members}}}
+            """, ("name", name), ("port", Text(port)), ("members", members.Replace("$tcp", proxy, StringComparison.Ordinal)));
+        return this;
+    }
+
     /// <summary>A STATIC cluster of loopback ports.</summary>
     internal TestSnapshot Cluster(string name, bool http2, params int[] ports) => Cluster(name, http2, "", ports);
 

@@ -284,8 +284,13 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             info.FirstUpstreamByteMs = _loop.NowMs;
         _loop.Cancel(_perTryTimer);
         // :: Step 5, the outcome
-        if (_retry.WantsRetry(head, out long backOffMs) && TryAgain(backOffMs, Failure.None))
+        if (CanSendAgain && _retry.WantsRetry(head, out long backOffMs))
+        {
+            TryAgain(backOffMs);
             return;
+        }
+        if (_retry.IsExhausted)
+            info.Flags |= ResponseFlags.UpstreamRetryLimitExceeded;
         _retry.OnResponse(head);
 
         // :: Step 6, the response
@@ -353,8 +358,11 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _try.Cancel(failure);
         _loop.Cancel(_perTryTimer);
         _loop.Cancel(_perTryIdleTimer);
-        if (!_responseStarted && _retry.WantsRetry(failure, requestSentWhole: _requestEnded && _try.HasSentAll, out long backOffMs) && TryAgain(backOffMs, failure))
+        if (!_responseStarted && CanSendAgain && _retry.WantsRetry(failure, requestSentWhole: _requestEnded && _try.HasSentAll, out long backOffMs))
+        {
+            TryAgain(backOffMs);
             return;
+        }
         Fail(failure);
     }
 
@@ -394,10 +402,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     }
 
     /// <summary>Lets go of the present try and starts another, now or after a back-off.</summary>
-    private bool TryAgain(long backOffMs, Failure failure)
+    private void TryAgain(long backOffMs)
     {
-        if (!_keepsForRetry && !_requestHeadEnds)
-            return false;
         _try.Cancel(Failure.LocalReset);
         _loop.Cancel(_perTryTimer);
         _loop.Cancel(_perTryIdleTimer);
@@ -405,8 +411,10 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_backOffTimer, backOffMs);
         else
             _loop.RunNextTurn(_try.RetryWork);
-        return true;
     }
+
+    /// <summary>The whole request is there to be sent once more.</summary>
+    private bool CanSendAgain => _keepsForRetry || _requestHeadEnds;
 
     internal void OnRetryWork()
     {
