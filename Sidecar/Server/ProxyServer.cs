@@ -111,6 +111,7 @@ internal sealed class ProxyServer : ITimerOwner
         var failures = Apply(result);
         if (failures.Count > 0)
             return failures;
+        ReleaseStartupGarbage();
         foreach (var worker in _workers)
             worker.Start();
         Listen(Signal.Terminate, OnTerminate);
@@ -123,6 +124,17 @@ internal sealed class ProxyServer : ITimerOwner
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
         return [];
+    }
+
+    /// <summary>
+    /// Gives back what reading a large configuration left behind. Now, while nobody waits for a worker; later updates leave it to the collector,
+    /// since a full collection would stop traffic.
+    /// </summary>
+    private static void ReleaseStartupGarbage()
+    {
+        const long worthCollectingBytes = 16 * 1024 * 1024;
+        if (GC.GetTotalAllocatedBytes() > worthCollectingBytes)
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
     /// <summary>Runs the control loop until the end of the process.</summary>
