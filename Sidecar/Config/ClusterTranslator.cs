@@ -404,7 +404,9 @@ internal static class ClusterTranslator
             else
                 typed = Parse(WireHttp.HttpProtocolOptions.Parser, any, at);
         }
-        return typed is not null ? TypedHttp(wire, typed, scope) : LegacyHttp(wire, scope);
+        var options = typed is not null ? TypedHttp(wire, typed, scope) : LegacyHttp(wire, scope);
+        // Most clusters of a mesh ask for nothing special: they share one object.
+        return options == HttpUpstreamOptions.Default ? HttpUpstreamOptions.Default : options;
     }
 
     private static HttpUpstreamOptions TypedHttp(Wire.Cluster wire, WireHttp.HttpProtocolOptions typed, ConfigScope scope)

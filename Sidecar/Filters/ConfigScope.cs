@@ -46,19 +46,30 @@ internal sealed class ConfigScope
 {
     private readonly List<ConfigProblem> _rejections;
     private readonly List<ConfigProblem> _ignored;
-    private readonly string _path;
 
-    internal ConfigScope(ConfigServices services, string resourceName) : this(services, resourceName, "", "", [], []) { }
+    // Paths are for problems, and most fields have none: a scope knows where it hangs and spells that out when asked.
+    private readonly ConfigScope? _parent;
+    private readonly string _field;
 
-    private ConfigScope(
-        ConfigServices services, string resourceName, string statPrefix, string path, List<ConfigProblem> rejections, List<ConfigProblem> ignored)
+    internal ConfigScope(ConfigServices services, string resourceName)
     {
         Services = services;
         ResourceName = resourceName;
+        StatPrefix = "";
+        _field = "";
+        _rejections = [];
+        _ignored = [];
+    }
+
+    private ConfigScope(ConfigScope parent, string field, string statPrefix)
+    {
+        Services = parent.Services;
+        ResourceName = parent.ResourceName;
         StatPrefix = statPrefix;
-        _path = path;
-        _rejections = rejections;
-        _ignored = ignored;
+        _parent = parent;
+        _field = field;
+        _rejections = parent._rejections;
+        _ignored = parent._ignored;
     }
 
     internal ConfigServices Services { get; }
@@ -69,16 +80,18 @@ internal sealed class ConfigScope
     /// <summary>Where the stats of a filter belong, for example <c>http.inbound_0.0.0.0_80.</c>; empty outside a connection manager.</summary>
     internal string StatPrefix { get; }
 
-    internal string Path => _path;
+    /// <summary>From the resource to here, as in <c>filter_chains[0].filters[1]</c>.</summary>
+    internal string Path => _parent is null ? _field : _parent.Join(_field);
+
     internal IReadOnlyList<ConfigProblem> Rejections => _rejections;
     internal IReadOnlyList<ConfigProblem> Ignored => _ignored;
     internal bool IsRejected => _rejections.Count > 0;
 
     /// <summary>The scope of a field below this one; <paramref name="field"/> as in <c>filters[0]</c>.</summary>
-    internal ConfigScope At(string field) => new(Services, ResourceName, StatPrefix, Join(field), _rejections, _ignored);
+    internal ConfigScope At(string field) => new(this, field, StatPrefix);
 
     /// <summary>This scope with the stats prefix of the connection manager whose filters are translated.</summary>
-    internal ConfigScope WithStatPrefix(string prefix) => new(Services, ResourceName, prefix, _path, _rejections, _ignored);
+    internal ConfigScope WithStatPrefix(string prefix) => new(this, "", prefix);
 
     /// <summary>Refuses the resource.</summary>
     internal void Reject(string field, string reason) => _rejections.Add(new ConfigProblem(Join(field), reason));
@@ -100,6 +113,9 @@ internal sealed class ConfigScope
     /// <summary>Notes that a field has no effect here; shown in /config_status and by validate.</summary>
     internal void Ignore(string field, string reason) => _ignored.Add(new ConfigProblem(Join(field), reason));
 
-    private string Join(string field) =>
-        field.Length == 0 ? _path : _path.Length == 0 || field[0] == '[' ? _path + field : _path + "." + field;
+    private string Join(string field)
+    {
+        string path = Path;
+        return field.Length == 0 ? path : path.Length == 0 || field[0] == '[' ? path + field : path + "." + field;
+    }
 }
