@@ -99,6 +99,16 @@ def closed_loop(scenario, port, connections, seconds):
     return good, sum(int(number) for number in failed.groups())
 
 
+def fixed_rate(port, rate, seconds, connections):
+    """Open loop: requests answered, failures, and percentiles in µs from the moment each request was meant to leave."""
+    out = on_load_cpu([catalogue.compiled("load/paced.c"), str(port), f"{rate:.0f}", str(seconds), str(connections)])
+    values = [int(word) for word in out.stdout.split()]
+    if len(values) != 8:
+        return 1, 1, {}
+    sent, answered, late, *percentiles = values
+    return answered, sent - answered, {"generator_late_us": late, **dict(zip(("p50_us", "p90_us", "p99_us", "p999_us", "max_us"), percentiles))}
+
+
 def idle_connections(route, port, count):
     """Opens count connections that ask one thing each, are answered and stay. Returns the sockets."""
     h2_ask = (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
@@ -147,7 +157,8 @@ class Run:
             own_page = before_gc[1] - first[1]
         user, system = cpu_of(pid)
         exact, switches, cpu_busy, begun = exact_cpu_of(pid), switches_of(pid), busy_of_cpu(PROXY_CPU), time.monotonic()
-        self.units, self.errors = work()
+        self.units, self.errors, *more = work()
+        self.latency = more[0] if more else {}
         self.seconds = time.monotonic() - begun
         user_after, system_after = cpu_of(pid)
         exact_after = exact_cpu_of(pid)
@@ -169,7 +180,7 @@ class Run:
         found = {
             "cpu_us": self.cpu_us / per, "user_us": self.cpu_us * self.user_share / per, "system_us": self.cpu_us * (1 - self.user_share) / per,
             "user_share": self.user_share, "rate": per / self.seconds, "switches": self.switches / per, "errors": self.errors,
-            "busy_share": self.busy_share, "others_share": self.others_share,
+            "busy_share": self.busy_share, "others_share": self.others_share, **self.latency,
         }
         if hasattr(self, "collections"):
             found["gc_collections"] = self.collections
@@ -186,7 +197,7 @@ def syscalls(peer, work):
         time.sleep(0.5)
         if tracer.poll() is not None:
             return None
-        units, _ = work()
+        units = work()[0]
         tracer.send_signal(2)
         tracer.wait()
         counts = {}
@@ -229,12 +240,16 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
             else:
                 running.append(peer)
 
+        rate = None
+
         def work_of(peer, duration):
             if kind == "bulk":
                 def pour():
                     out = on_load_cpu([catalogue.compiled("load/pour.c"), str(peer.port), str(body)])
                     return (body, 0) if out.returncode == 0 else (1, 1)
                 return pour
+            if kind == "paced" and rate:
+                return lambda: fixed_rate(peer.port, rate, duration, connections)
             return lambda: closed_loop(scenario, peer.port, connections, duration)
 
         time.sleep(0.3)
@@ -263,17 +278,25 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
         if kind != "bulk":
             for peer in running:
                 work_of(peer, 1)()
+        if kind == "paced":
+            # The same rate for all: a share of what HAProxy takes here at most, or the first peer where there is none.
+            measured = next((peer for peer in running if peer.name == "haproxy"), running[0])
+            most = Run(measured, work_of(measured, seconds)).figures(1)["rate"]
+            rate = most * scenario["share"]
+            result["offered_rate"] = rate
+            log(f"  {label}: {rate:.0f}/s offered, {scenario['share']:.0%} of what {measured.name} answers at saturation")
         for turn in range(runs):
             for peer in running:
                 run = Run(peer, work_of(peer, seconds)).figures(unit)
                 result["peers"][peer.name]["runs"].append(run)
                 log(f"  {label} {turn + 1}/{runs} {peer.name:14} {run['cpu_us']:10.2f} us (user {run['user_us']:.2f})  {run['rate']:9.1f}/s  busy {run['busy_share']:.2f} others {run['others_share']:.2f}"
+                    + (f"  p50 {run['p50_us']} p99 {run['p99_us']} us" if "p99_us" in run else "")
                     + (f"  ERRORS {run['errors']}" if run["errors"] else "")
                     + (f"  gc {run['gc_collections']} alloc {run['allocated_bytes']:.2f}" if "gc_collections" in run else ""))
         for peer in running:
             entry = result["peers"][peer.name]
             entry["loaded_memory"] = memory_of(peer.process.pid)
-            if kind != "bulk" and peer.process.poll() is None:
+            if kind not in ("bulk", "paced") and peer.process.poll() is None:
                 entry["syscalls"] = syscalls(peer, work_of(peer, 2))
         return result
     finally:
@@ -286,13 +309,18 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
 def summarise(result):
     """Medians with spread, and Sidecar's ratio to each peer: the median of the ratios of runs that were neighbours."""
     for entry in result["peers"].values():
-        keys = entry["runs"][0].keys() if entry["runs"] else ()
+        # A figure that one run lacks (its load failed) is left out of the medians.
+        keys = [key for key in entry["runs"][0] if all(key in run for run in entry["runs"])] if entry["runs"] else ()
         entry["median"] = {key: statistics.median(run[key] for run in entry["runs"]) for key in keys}
         entry["spread"] = {key: [min(run[key] for run in entry["runs"]), max(run[key] for run in entry["runs"])] for key in keys}
     ours = result["peers"].get("sidecar") or result["peers"].get("head")
     if not ours or not ours["runs"] or "cpu_us" not in ours["runs"][0]:
         return
     for entry in result["peers"].values():
+        if "p99_us" in ours["runs"][0] and entry is not ours:
+            pairs = [mine["p99_us"] / theirs["p99_us"] for mine, theirs in zip(ours["runs"], entry["runs"]) if "p99_us" in mine and theirs.get("p99_us")]
+            if pairs:
+                entry["p99_ratio"] = {"median": statistics.median(pairs), "low": min(pairs), "high": max(pairs)}
         pairs = [mine["cpu_us"] / theirs["cpu_us"] for mine, theirs in zip(ours["runs"], entry["runs"]) if theirs["cpu_us"] > 0]
         if pairs and entry is not ours:
             entry["ratio"] = {"median": statistics.median(pairs), "low": min(pairs), "high": max(pairs)}
@@ -320,6 +348,18 @@ def markdown(report):
                 lines.append(f"| {name} | {m['cpu_us']:.1f} ({s['cpu_us'][0]:.1f}–{s['cpu_us'][1]:.1f}) | {m['user_share'] * 100:.0f} % | {m['rate']:.{0 if m['rate'] > 10 else 2}f} "
                              f"| {called} | {m['switches']:.3f} | {entry['loaded_memory']['rss']} | {gc} "
                              f"| {paired} |")
+        if "offered_rate" in result:
+            lines += ["", f"Latency at {result['offered_rate']:.0f} requests/s, from the intended send time, µs (`late`: the generator's own worst wake-up):", "",
+                      "| peer | p50 | p90 | p99 (spread) | p99.9 | late | p99: sidecar ÷ peer (spread) |", "|---|---|---|---|---|---|---|"]
+            for name, entry in result["peers"].items():
+                m = entry["median"]
+                if "p99_us" not in m:
+                    lines.append(f"| {name} | did not hold the rate | | | | | |")
+                    continue
+                low, high = entry["spread"]["p99_us"]
+                ratio = entry.get("p99_ratio")
+                paired = f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else ""
+                lines.append(f"| {name} | {m['p50_us']:.0f} | {m['p90_us']:.0f} | {m['p99_us']:.0f} ({low}–{high}) | {m['p999_us']:.0f} | {m['generator_late_us']:.0f} | {paired} |")
         for name, reason in result["skipped"].items():
             lines.append(f"\n{name}: not here, {reason}.")
         lines.append("")
@@ -360,6 +400,7 @@ def main():
     parser.add_argument("--compare", nargs=2, metavar=("BASE", "HEAD"), help="two executables of ours instead of the peers")
     parser.add_argument("--out", default=os.path.join(ROOT, "artifacts", "perf", datetime.datetime.now().strftime("%Y%m%d-%H%M%S")))
     arguments = parser.parse_args()
+    arguments.out = os.path.abspath(arguments.out)
     os.makedirs(arguments.out, exist_ok=True)
 
     def log(text):
