@@ -10,6 +10,7 @@ public sealed class WebSocketTests
 {
     [SkippableTheory]
     [InlineData(false)]
+    [InlineData(true)]
     public void Echo_ThroughTwoSidecars(bool http2Between)
     {
         SidecarProcess.Require();

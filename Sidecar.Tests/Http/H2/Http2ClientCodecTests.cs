@@ -105,6 +105,36 @@ public sealed class Http2ClientCodecTests
     }
 
     [Fact]
+    public void Upgrade_BeforeTheServersSettings_WaitsForThem()
+    {
+        var peer = new H2ServerPeer();
+        var response = peer.Request("GET", false, ("upgrade", "websocket"), ("connection", "upgrade"));
+        response.Stream.SendBody("early"u8, false);
+        peer.Read();
+        Assert.DoesNotContain(peer.Frames, f => f.Type is FrameType.Headers or FrameType.Data);
+        Assert.False(response.IsClosed);
+
+        peer.Send(H2Frames.Settings((SettingId.EnableConnectProtocol, 1)));
+        Assert.Equal((":protocol", "websocket"), peer.Heads[1][4]);
+        Assert.Equal("early", peer.Body(1));
+        peer.Send(Response(1, "200", end: false));
+        Assert.Equal(101, response.Status);
+        peer.Close();
+    }
+
+    [Fact]
+    public void Upgrade_BeforeSettingsWithoutTheOffer_FailsWithThem()
+    {
+        var peer = new H2ServerPeer();
+        var response = peer.Request("GET", false, ("upgrade", "websocket"), ("connection", "upgrade"));
+        peer.Handshake();
+        Assert.Equal(Failure.UpstreamProtocolError, response.ResetReason);
+        Assert.True(response.IsClosed);
+        Assert.DoesNotContain(peer.Frames, f => f.Type == FrameType.Headers);
+        peer.Close();
+    }
+
+    [Fact]
     public void Connect_HasNeitherSchemeNorPath() => Story(peer =>
     {
         var response = peer.Request("CONNECT", false);

@@ -100,9 +100,16 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
         Debug.Assert(!stream.HeadSent);
         Enter();
         bool upgrade = head.IsUpgrade;
+        if (upgrade && !PeerSettingsSeen)
+        {
+            // RFC 8441 section 3: not before the server has offered it, and it has not spoken yet.
+            SendPreface();
+            stream.WaitingHead = head;
+            Leave();
+            return;
+        }
         if (upgrade && !Peer.EnableConnectProtocol)
         {
-            // RFC 8441 section 3: not before the server has offered it.
             var sink = stream.Sink;
             Close(stream, StreamEnd.ResetByUs);
             sink?.OnReset(Failure.UpstreamProtocolError);
@@ -120,6 +127,24 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
             EndLocal(stream);
         CheckOutbound();
         Leave();
+    }
+
+    protected override void OnFirstSettings()
+    {
+        for (int i = Streams.Count - 1; i >= 0; i--)
+        {
+            // Ends told on the way may have taken several streams out.
+            if (i >= Streams.Count || Streams[i].WaitingHead is not { } head)
+                continue;
+            var stream = Streams[i];
+            stream.WaitingHead = null;
+            // An upgrade goes on behind its head, so the head never is the end.
+            SendHead(stream, head, endStream: false);
+            if (stream.Closed)
+                continue;
+            UpdateSendable(stream);
+        }
+        SendInTurns();
     }
 
     // Ids rise in the order heads are sent (section 5.1.1), so a stream has none before.

@@ -652,6 +652,7 @@ internal abstract class Http2Codec
             _decoder.SetLimit(Options.HpackTableSize);
             return;
         }
+        bool isFirst = !_peerSettingsSeen;
         _peerSettingsSeen = true;
         if (NowMs - _settingsSinceMs >= SecondMs)
         {
@@ -686,6 +687,8 @@ internal abstract class Http2Codec
         Writer.WriteSettingsAck();
         if (!CheckOutbound())
             return;
+        if (isFirst)
+            OnFirstSettings();
         if (delta > 0)
             SendInTurns();
         if (Peer.MaxConcurrentStreams != streamsBefore && !_isServer)
@@ -754,6 +757,11 @@ internal abstract class Http2Codec
 
     protected abstract void OnGoAway(uint lastStreamId, Http2Error code);
 
+    /// <summary>The peer's settings are known now, no longer the protocol's defaults.</summary>
+    protected virtual void OnFirstSettings() { }
+
+    protected bool PeerSettingsSeen => _peerSettingsSeen;
+
     /// <summary>True for a stream nobody has opened yet.</summary>
     protected abstract bool IsIdle(uint id);
 
@@ -763,11 +771,11 @@ internal abstract class Http2Codec
     {
         if (!CanSend(stream))
             return;
-        Debug.Assert(stream.HeadSent);
+        Debug.Assert(stream.HeadSent || stream.WaitingHead is not null);
         if (data.IsEmpty && !endStream)
             return;
         Enter();
-        if (stream.Pending.IsEmpty && !_outputBlocked)
+        if (stream.Pending.IsEmpty && !_outputBlocked && stream.HeadSent)
             data = SendNow(stream, data, endStream);
         if (!stream.LocalEnded)
             KeepBack(stream, data, endStream);
@@ -824,9 +832,9 @@ internal abstract class Http2Codec
     {
         if (!CanSend(stream))
             return;
-        Debug.Assert(stream.HeadSent);
+        Debug.Assert(stream.HeadSent || stream.WaitingHead is not null);
         Enter();
-        if (!stream.Pending.IsEmpty)
+        if (!stream.Pending.IsEmpty || !stream.HeadSent)
         {
             stream.TrailersOut.CopyFrom(trailers);
             stream.TrailersPending = true;
@@ -904,9 +912,9 @@ internal abstract class Http2Codec
     }
 
     /// <summary>Puts the stream among those that wait for the connection only, or takes it away from there.</summary>
-    private void UpdateSendable(Http2Stream stream)
+    protected void UpdateSendable(Http2Stream stream)
     {
-        bool sendable = stream.HasPending && (stream.Pending.IsEmpty || stream.SendWindow.Available > 0);
+        bool sendable = stream.HasPending && stream.HeadSent && (stream.Pending.IsEmpty || stream.SendWindow.Available > 0);
         if (sendable == (stream.List == _sendable))
             return;
         if (sendable)
@@ -916,7 +924,7 @@ internal abstract class Http2Codec
     }
 
     /// <summary>Lets waiting streams send, one frame a turn, while the connection's window and its output are open.</summary>
-    private void SendInTurns()
+    protected void SendInTurns()
     {
         int frameMax = Math.Min(Peer.MaxFrameSize, SendFrameSizeMax);
         while (!_outputBlocked && _failure == Failure.None && _sendable.First is { } stream)

@@ -70,6 +70,9 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
     /// <summary>CONNECT with :protocol (RFC 8441), which the rest of the program sees as an upgrade.</summary>
     internal bool ExtendedConnect;
 
+    /// <summary>An upgrade's head that waits for the server's SETTINGS; its sender keeps it while the stream is open.</summary>
+    internal RequestHead? WaitingHead;
+
     /// <summary>The request's method, for what its response may hold.</summary>
     internal Method Method;
 
@@ -103,6 +106,7 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
         Withheld = PauseCount = FieldBytes = 0;
         BodyExpected = BodyReceived = 0;
         LocalEnded = RemoteEnded = Closed = Announced = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = false;
+        WaitingHead = null;
         Method = Method.Other;
         _trailersIn?.Reset();
         _trailersOut?.Reset();
