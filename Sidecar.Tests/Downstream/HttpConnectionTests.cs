@@ -12,6 +12,17 @@ public class HttpConnectionTests
     private const string Get = "GET / HTTP/1.1\r\nhost: example.org\r\n\r\n";
     private const string Ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
+    // ---- turns ----------------------------------------------------------------------------------------------------
+
+    [Fact]
+    public void Pipeline_LongerThanOneTurnsShare_IsAnsweredWhole()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var client = plane.Connect();
+        client.Send(string.Concat(System.Linq.Enumerable.Repeat("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 300)));
+        plane.ExpectStat("http.http.downstream_rq_4xx", 300);
+    }
+
     // ---- timers ---------------------------------------------------------------------------------------------------
 
     [Fact]

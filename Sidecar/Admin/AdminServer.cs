@@ -128,8 +128,13 @@ internal sealed class AdminConnection : ConnectionHandler
             connection.CloseAfterFlush(1000);
             return data.Length;
         }
-        if (result.Consumed < data.Length && !codec.WantsInput)
-            Pause();
+        if (result.Consumed < data.Length)
+        {
+            if (!codec.WantsInput)
+                Pause();
+            else if (codec.InputDeferred)
+                connection.ProcessBuffered();
+        }
         return result.Consumed;
     }
 

@@ -147,7 +147,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             if (!codec.WantsInput)
                 PauseForCodec();
             else if (codec.InputDeferred)
-                _loop.RunNextTurn(_moreInput);
+                DeferInput();
         }
         return result.Consumed;
     }
@@ -216,8 +216,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             return;
         if (work.Kind == MoreInputWork)
         {
-            // Requests beyond one turn's share: the others have had their turn.
-            _connection.ProcessBuffered();
+            if (_pausedForCodec && _codec.WantsInput)
+                ResumeForCodec();
             return;
         }
         if (_codec.IsFinished)
@@ -344,12 +344,26 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             _loop.Cancel(timer);
     }
 
+    // Requests beyond one turn's share wait until the others have had their turn. Reading waits too, or each further read of this turn would take
+    // another share.
+    private void DeferInput()
+    {
+        PauseForCodec();
+        _loop.RunNextTurn(_moreInput);
+    }
+
     private void PauseForCodec()
     {
         if (_pausedForCodec)
             return;
         _pausedForCodec = true;
         _connection.PauseReading();
+    }
+
+    private void ResumeForCodec()
+    {
+        _pausedForCodec = false;
+        _connection.ResumeReading();
     }
 
     private void FailConnection(Failure error)
@@ -463,10 +477,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
         internal override void OnWantsInput()
         {
-            if (!owner._pausedForCodec)
-                return;
-            owner._pausedForCodec = false;
-            owner._connection.ResumeReading();
+            if (owner._pausedForCodec)
+                owner.ResumeForCodec();
         }
 
         internal override void OnNewStream(ServerStream stream) => stream.Sink = owner.OnNewStream(stream).RequestSink;

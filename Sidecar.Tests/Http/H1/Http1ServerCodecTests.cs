@@ -438,4 +438,22 @@ public class Http1ServerCodecTests
         Assert.Equal("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", server.TakeOutput());
         Assert.False(server.Codec.IsFinished);
     }
+
+    // ---- one turn's share ------------------------------------------------------------------------------------
+
+    [Fact]
+    public void Pipeline_BeyondMaxRequestsPerFeed_IsDeferredAndGoesOnWithTheNextFeed()
+    {
+        var server = new Http1ServerRecorder(new Http1Options { MaxRequestsPerFeed = 2 });
+        byte[] input = Encoding.Latin1.GetBytes(Get + Get + Get);
+
+        Assert.Equal(new CodecResult(2 * Get.Length, Failure.None), server.Codec.Feed(input));
+        Assert.True(server.Codec.InputDeferred);
+        Assert.True(server.Codec.WantsInput);
+        Assert.Equal(2, server.Requests.Count);
+
+        Assert.Equal(new CodecResult(Get.Length, Failure.None), server.Codec.Feed(input.AsSpan(2 * Get.Length)));
+        Assert.False(server.Codec.InputDeferred);
+        Assert.Equal(3, server.Requests.Count);
+    }
 }

@@ -19,6 +19,9 @@ internal sealed record Http1Options
     /// <summary>max_headers_count, for a head and for trailers.</summary>
     internal int MaxHeaders { get; init; } = 100;
 
+    /// <summary>http.max_requests_per_io_cycle: pipelined requests taken by one Feed; Envoy has no limit.</summary>
+    internal int MaxRequestsPerFeed { get; init; } = 128;
+
     /// <summary>accept_http_10: otherwise HTTP/1.0 requests are answered 426.</summary>
     internal bool AcceptHttp10 { get; init; }
 

@@ -45,6 +45,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     private Http1BodyReader _body;
     private long _ordinal;
     private int _emptyLines;
+    private int _requestsThisFeed;
     private Phase _phase;
     private bool _feeding;
     private bool _blocked;
@@ -52,6 +53,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     private bool _closeAfter;
     private bool _announced;
     private bool _finished;
+    private bool _inputDeferred;
 
     /// <param name="output">The connection's send chain.</param>
     /// <param name="events">The driver.</param>
@@ -81,9 +83,13 @@ internal sealed class Http1ServerCodec : HttpCodec
         _ => false,
     };
 
+    internal override bool InputDeferred => _inputDeferred;
+
     internal override CodecResult Feed(ReadOnlySpan<byte> input)
     {
         Debug.Assert(!_feeding);
+        _requestsThisFeed = 0;
+        _inputDeferred = false;
         int position = 0;
         var error = Failure.None;
         _feeding = true;
@@ -92,6 +98,11 @@ internal sealed class Http1ServerCodec : HttpCodec
         {
             switch (_phase)
             {
+                // Requests that are answered at once end within this call: without a bound, one read of them would hold the worker for as long.
+                case Phase.Head when _requestsThisFeed >= _options.MaxRequestsPerFeed && position < input.Length:
+                    _inputDeferred = true;
+                    goesOn = false;
+                    break;
                 case Phase.Head when !_blocked && position < input.Length:
                     error = ReadHead(input, ref position, out goesOn);
                     break;
@@ -140,6 +151,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         var bytes = input.Slice(position, length);
         position += length;
         _emptyLines = 0;
+        _requestsThisFeed++;
 
         var stream = RentStream();
         failure = Http1Parser.ReadRequest(bytes, stream.Head, _options, out var info);
@@ -284,7 +296,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         _ordinal = 0;
         _emptyLines = 0;
         _phase = Phase.Head;
-        _blocked = _draining = _closeAfter = _finished = _feeding = false;
+        _blocked = _draining = _closeAfter = _finished = _feeding = _inputDeferred = false;
     }
 
     // ---- what the stream does --------------------------------------------------------------------------------
