@@ -57,7 +57,7 @@ internal static class AdminEndpoints
                 endpoint.Page(server, request, answer);
             return;
         }
-        answer(AdminResponse.Text("invalid path. admin commands are:\n" + HelpText(), 404));
+        answer(AdminResponse.Text("invalid path. " + HelpText(), 404));
     }
 
     private static string HelpText()
