@@ -210,7 +210,8 @@ internal sealed class SnapshotBuilder
         {
             translated = translate(resource, old, scope);
         }
-        catch (InvalidProtocolBufferException e)
+        // Google.Protobuf reports a broken wrapper message, such as UInt32Value, by InvalidOperationException.
+        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException)
         {
             scope.Reject("", $"malformed bytes: {e.Message}");
             translated = null;
