@@ -68,7 +68,8 @@ internal sealed class Clusters
         foreach (var cluster in removed)
         {
             _byName.Remove(cluster.Config.Name);
-            _slots[cluster.Config.Slot] = null;
+            if (_slots[cluster.Config.Slot] == cluster)
+                _slots[cluster.Config.Slot] = null;
             cluster.Drain();
         }
     }
