@@ -19,6 +19,7 @@ namespace Sidecar.Tests.Harness;
 internal sealed class UpstreamHarness : IDisposable
 {
     private readonly List<PoolUpstream> _upstreams = [];
+    private readonly List<int> _refusing = [];
 
     public UpstreamHarness(ulong seed = 1)
     {
@@ -37,6 +38,17 @@ internal sealed class UpstreamHarness : IDisposable
         var upstream = new PoolUpstream(Test, backlog);
         _upstreams.Add(upstream);
         return upstream;
+    }
+
+    /// <summary>An address that refuses connections, and goes on to: bound, so that nobody else gets it, but not listening.</summary>
+    public Address Refusing()
+    {
+        var made = Sockets.OpenStream(AddressFamily.IPv4);
+        Assert.True(made.Ok);
+        _refusing.Add(made.Fd);
+        Assert.True(Sockets.Bind(made.Fd, Address.Loopback(0).ToSocketAddress()).Ok);
+        Assert.True(Sockets.LocalAddress(made.Fd, out var local).Ok);
+        return Address.From(local);
     }
 
     /// <summary>Stats for a cluster of this name.</summary>
@@ -122,6 +134,8 @@ internal sealed class UpstreamHarness : IDisposable
         Test.Settle();
         foreach (var upstream in _upstreams)
             upstream.Dispose();
+        foreach (int fd in _refusing)
+            Sockets.Close(fd);
         Test.Settle();
         Test.Dispose();
     }
@@ -131,7 +145,7 @@ internal sealed class UpstreamHarness : IDisposable
 internal sealed class PoolUpstream : IDisposable
 {
     private readonly TestLoop _test;
-    private readonly int _fd;
+    private int _fd;
     private int _handedOut;
 
     public PoolUpstream(TestLoop test, int backlog)
@@ -174,7 +188,9 @@ internal sealed class PoolUpstream : IDisposable
     {
         foreach (var peer in Peers)
             peer.Dispose();
-        Sockets.Close(_fd);
+        if (_fd >= 0)
+            Sockets.Close(_fd);
+        _fd = -1;
     }
 }
 

@@ -108,9 +108,7 @@ public sealed class HttpPoolTests : IDisposable
     [Fact]
     public void Connect_Refused_FailsAllWaitersAndLaterAskersGetANewAttempt()
     {
-        var gone = _harness.Listen();
-        var cluster = _harness.Cluster(_harness.Config(), gone.Address);
-        gone.Dispose();
+        var cluster = _harness.Cluster(_harness.Config(), _harness.Refusing());
         var pool = Pool(cluster);
         PoolRequest? again = null;
         var one = new PoolRequest { Over = _ => again = Ask(pool) };
@@ -436,9 +434,7 @@ public sealed class HttpPoolTests : IDisposable
     [Fact]
     public void Cancel_InsideAnothersFailure_IsNotCalledBack()
     {
-        var gone = _harness.Listen();
-        var cluster = _harness.Cluster(_harness.Config(), gone.Address);
-        gone.Dispose();
+        var cluster = _harness.Cluster(_harness.Config(), _harness.Refusing());
         var pool = Pool(cluster);
         var two = new PoolRequest();
         var one = new PoolRequest { Over = _ => pool.Cancel(two) };

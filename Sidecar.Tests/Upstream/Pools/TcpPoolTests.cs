@@ -48,9 +48,7 @@ public sealed class TcpPoolTests : IDisposable
     [Fact]
     public void Connect_Refused_Fails()
     {
-        var gone = _harness.Listen();
-        var cluster = _harness.Cluster(_harness.Config(), gone.Address);
-        gone.Dispose();
+        var cluster = _harness.Cluster(_harness.Config(), _harness.Refusing());
         var session = new Session();
         Pool(cluster).Connect(session);
         Assert.Null(session.Failure);
