@@ -157,7 +157,7 @@ internal static class ClusterTranslator
                 at.Reject("base_interval", "value is required");
             failureBase = AboveOneMs("base_interval", failure.BaseInterval, 5000, at);
             failureMax = AboveOneMs("max_interval", failure.MaxInterval, failureBase * 10, at);
-            if (failureMax < failureBase)
+            if (failure.BaseInterval is not null && failureMax < failureBase)
                 at.Reject("max_interval", "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval");
         }
         return new DnsRefresh
