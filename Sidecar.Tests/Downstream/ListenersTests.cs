@@ -95,6 +95,33 @@ public class ListenersTests
         plane.Expect(upstream.Accept(), "x");
     }
 
+    /// <summary>What traffic capture does with TPROXY, on one machine: the socket's own address is where the connection was going.</summary>
+    [SkippableFact]
+    public void UseOriginalDst_HandsOverToTheListenerOfThatAddress_ElseKeeps()
+    {
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        var other = plane.Upstream();
+        TestSnapshot Virtual() => new TestSnapshot().Cluster("up", false, upstream.Port).Raw("virtual", 0, """
+            "transparent": true, "use_original_dst": true, "filter_chains": [{"filters": [$tcp]}]
+            """);
+        Skip.IfNot(plane.TryApply(Virtual(), out string reason), $"a transparent listener needs CAP_NET_ADMIN: {reason}");
+        plane.Connect("virtual").Send("kept");
+        plane.Expect(upstream.Accept(), "kept");
+
+        int port = plane.Listeners.Find("virtual")!.Sockets[0].Address.Port;
+        plane.Apply(Virtual().Cluster("other", false, other.Port).Raw("exact", port, """ "bind_to_port": false, "filter_chains": [{"filters": [$other]}] """
+            .Replace("$other", """{"name": "envoy.filters.network.tcp_proxy", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "o", "cluster": "other"}}""")));
+        var handed = plane.Connect("virtual");
+        handed.Send("handed over");
+        var server = other.Accept();
+        plane.Expect(server, "handed over");
+        Assert.Equal(1, plane.Stat($"listener.127.0.0.1_{port}.downstream_cx_active"));
+        handed.Dispose();
+        server.Dispose();
+        plane.ExpectStat($"listener.127.0.0.1_{port}.downstream_cx_active", 0);
+    }
+
     [Fact]
     public void StartDrain_OnlyInbound_LeavesOthersAlone()
     {

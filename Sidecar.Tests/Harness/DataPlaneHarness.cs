@@ -62,6 +62,20 @@ internal sealed class DataPlaneHarness : IDisposable
         Use(result.Snapshot);
     }
 
+    /// <summary>As <see cref="Apply"/>, false when this machine does not let a listener be bound.</summary>
+    internal bool TryApply(TestSnapshot snapshot, out string reason)
+    {
+        var result = _builder.Build(ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json"));
+        Assert.Empty(result.Errors);
+        var prepared = new ListenerSockets(1).Prepare(result.Snapshot.Listeners);
+        foreach (var socket in prepared.ByWorker[0])
+            Sockets.Close(socket.Fd);
+        reason = prepared.Failures.Count > 0 ? prepared.Failures[0].Reason : "";
+        if (reason.Length == 0)
+            Use(result.Snapshot);
+        return reason.Length == 0;
+    }
+
     /// <summary>Puts a snapshot made elsewhere into use, as Server/Worker does.</summary>
     internal void Use(Snapshot snapshot)
     {

@@ -166,6 +166,8 @@ internal sealed class ProxyServer : ITimerOwner
         var errors = new List<ConfigError>(result.Errors);
         if (result.Changed > 0)
             errors.AddRange(Apply(result));
+        else
+            Snapshot = result.Snapshot; // for the workers the same, but it knows what was refused
         LastErrors = errors;
         ConfigReloads++;
         foreach (var error in errors)

@@ -1,75 +1,141 @@
+using Envoy.Extensions.Filters.Http.Cors.V3;
+using Sidecar.Filters;
 using Sidecar.Filters.Http;
 using Sidecar.Tests.Harness;
 using Xunit;
 
 namespace Sidecar.Tests.Filters.Http;
 
-/// <summary>Preflights answered and responses marked, by the route's policy.</summary>
 public class CorsFilterTests
 {
-    private const string Route = """
-        {"match": {"prefix": "/"}, "route": {"cluster": "up"}, "typed_per_filter_config": {"envoy.filters.http.cors": {
-         "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy", "allow_origin_string_match": [{"exact": "https://a.example"}],
-         "allow_methods": "GET, PUT", "allow_headers": "x-token", "expose_headers": "x-seen", "max_age": "60", "allow_credentials": true,
-         "forward_not_matching_preflights": false}}}
+    private const string Policy = """
+        {"allowOriginStringMatch": [{"exact": "https://a.org"}, {"suffix": ".b.org"}], "allowMethods": "GET, PUT", "allowHeaders": "x-a", "exposeHeaders": "x-b",
+         "maxAge": "600", "allowCredentials": true}
         """;
 
-    [Fact]
-    public void Preflight_AllowedOrigin_AnsweredWithThePolicy()
+    private static FilterHarness Cors(string policy = Policy, ulong seed = 1)
     {
-        using var plane = Plane(out _, out var client);
-        string response = plane.Exchange(client, "OPTIONS /x HTTP/1.1\r\nhost: a\r\norigin: https://a.example\r\naccess-control-request-method: PUT\r\n\r\n", "\r\n\r\n");
-        Assert.StartsWith("HTTP/1.1 200 OK\r\n", response);
-        Assert.Contains("access-control-allow-origin: https://a.example\r\n", response);
-        Assert.Contains("access-control-allow-methods: GET, PUT\r\n", response);
-        Assert.Contains("access-control-allow-headers: x-token\r\n", response);
-        Assert.Contains("access-control-allow-credentials: true\r\n", response);
-        Assert.Contains("access-control-max-age: 60\r\n", response);
-        Assert.Equal(1, plane.Stat("http.http.cors.origin_valid"));
+        var harness = new FilterHarness(seed);
+        harness.Use(CorsFilter.Create(new Cors(), harness.Config));
+        harness.OnRoute("envoy.filters.http.cors", CorsFilter.CreateRouteConfig(FilterHarness.Parse(CorsPolicy.Parser, policy), harness.Config));
+        return harness;
     }
 
     [Fact]
-    public void Preflight_OtherOrigin_AnsweredWithoutPermission()
+    public void Preflight_AllowedOrigin_IsAnsweredHere()
     {
-        using var plane = Plane(out _, out var client);
-        string response = plane.Exchange(client, "OPTIONS /x HTTP/1.1\r\nhost: a\r\norigin: https://b.example\r\naccess-control-request-method: PUT\r\n\r\n", "\r\n\r\n");
-        Assert.StartsWith("HTTP/1.1 200 OK\r\n", response);
-        Assert.DoesNotContain("access-control-allow-origin", response);
-        Assert.Equal(1, plane.Stat("http.http.cors.origin_invalid"));
+        using var cors = Cors();
+        Assert.Equal(FilterStatus.Stop, cors.Head("OPTIONS", ("origin", "https://a.org"), ("access-control-request-method", "PUT")));
+        Assert.Equal(["reply 200 cors_response ''"], cors.Actions);
+        Assert.Equal("https://a.org", cors.ReplyField("access-control-allow-origin"));
+        Assert.Equal("GET, PUT", cors.ReplyField("access-control-allow-methods"));
+        Assert.Equal("x-a", cors.ReplyField("access-control-allow-headers"));
+        Assert.Equal("600", cors.ReplyField("access-control-max-age"));
+        Assert.Equal("true", cors.ReplyField("access-control-allow-credentials"));
+        Assert.Equal("", cors.ReplyField("access-control-expose-headers"));
+        Assert.Equal(1, cors.Stat("http.t.cors.origin_valid"));
+    }
+
+    [Fact]
+    public void Preflight_OtherOrigin_GoesUpstream()
+    {
+        using var cors = Cors();
+        Assert.Equal(FilterStatus.Continue, cors.Head("OPTIONS", ("origin", "https://evil.org"), ("access-control-request-method", "PUT")));
+        Assert.Equal(1, cors.Stat("http.t.cors.origin_invalid"));
+        cors.ResponseHead();
+        Assert.Equal("", cors.Field("access-control-allow-origin"));
+    }
+
+    [Fact]
+    public void Preflight_OtherOrigin_NotForwardedWhenSoConfigured()
+    {
+        using var cors = Cors("""{"allowOriginStringMatch": [{"exact": "https://a.org"}], "forwardNotMatchingPreflights": false}""");
+        Assert.Equal(FilterStatus.Stop, cors.Head("OPTIONS", ("origin", "https://evil.org"), ("access-control-request-method", "PUT")));
+        Assert.Equal("", cors.ReplyField("access-control-allow-origin"));
     }
 
     [Theory]
-    [InlineData("https://a.example", true)]
-    [InlineData("https://a.example.evil", false)]
-    [InlineData("http://a.example", false)]
-    public void Actual_Response_IsMarkedForAllowedOriginsOnly(string origin, bool allowed)
+    [InlineData("https://a.org", true)]
+    [InlineData("https://sub.b.org", true)]
+    [InlineData("https://b.org", false)]
+    [InlineData("https://a.org.evil", false)]
+    public void ActualRequest_MarksTheResponse(string origin, bool allowed)
     {
-        using var plane = Plane(out var upstream, out var client);
-        client.Send($"GET / HTTP/1.1\r\nhost: a\r\norigin: {origin}\r\n\r\n");
-        var server = upstream.Accept();
-        plane.Expect(server, "\r\n\r\n");
-        server.Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-        string response = plane.Expect(client, "ok");
-        Assert.Equal(allowed, response.Contains($"access-control-allow-origin: {origin}\r\n"));
-        Assert.Equal(allowed, response.Contains("access-control-expose-headers: x-seen\r\n"));
+        using var cors = Cors();
+        Assert.Equal(FilterStatus.Continue, cors.Head("GET", ("origin", origin)));
+        cors.ResponseHead();
+        Assert.Equal(allowed ? origin : "", cors.Field("access-control-allow-origin"));
+        Assert.Equal(allowed ? "x-b" : "", cors.Field("access-control-expose-headers"));
+        Assert.Equal(allowed ? "true" : "", cors.Field("access-control-allow-credentials"));
     }
 
     [Fact]
-    public void NoOrigin_PassesUntouched()
+    public void OptionsWithoutRequestMethod_IsNoPreflight()
     {
-        using var plane = Plane(out var upstream, out var client);
-        client.Send("OPTIONS / HTTP/1.1\r\nhost: a\r\n\r\n");
-        var server = upstream.Accept();
-        Assert.StartsWith("OPTIONS / HTTP/1.1\r\n", plane.Expect(server, "\r\n\r\n"));
+        using var cors = Cors();
+        Assert.Equal(FilterStatus.Continue, cors.Head("OPTIONS", ("origin", "https://a.org")));
+        cors.ResponseHead();
+        Assert.Equal("https://a.org", cors.Field("access-control-allow-origin"));
     }
 
-    private static DataPlaneHarness Plane(out FakeUpstream upstream, out TestPeer client)
+    [Fact]
+    public void NoOrigin_NothingHappens()
     {
-        var plane = new DataPlaneHarness();
-        upstream = plane.Upstream();
-        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Http("http", 0, Route));
-        var stats = plane.Stats.Scope(CorsFilter.Schema, "http.http.cors.").Cells(0);
-        client = plane.ConnectTo(plane.Manager(worker => new CorsFilter(stats, worker)));
-        return plane;
+        using var cors = Cors();
+        Assert.Equal(FilterStatus.Continue, cors.Head("GET"));
+        cors.ResponseHead();
+        Assert.Equal("", cors.Field("access-control-allow-origin"));
+        Assert.Equal(0, cors.Stat("http.t.cors.origin_valid"));
+    }
+
+    [Fact]
+    public void NoPolicy_NothingHappens()
+    {
+        using var harness = new FilterHarness();
+        harness.Use(CorsFilter.Create(new Cors(), harness.Config));
+        Assert.Equal(FilterStatus.Continue, harness.Head("OPTIONS", ("origin", "https://a.org"), ("access-control-request-method", "PUT")));
+    }
+
+    [Fact]
+    public void Star_AllowsAnyOrigin()
+    {
+        using var cors = Cors("""{"allowOriginStringMatch": [{"exact": "*"}]}""");
+        cors.Head("GET", ("origin", "https://anybody.org"));
+        cors.ResponseHead();
+        Assert.Equal("https://anybody.org", cors.Field("access-control-allow-origin"));
+    }
+
+    [Fact]
+    public void ShadowOnly_CountsAndChangesNothing()
+    {
+        using var cors = Cors("""{"allowOriginStringMatch": [{"exact": "https://a.org"}], "filterEnabled": {"defaultValue": {"numerator": 0}}, "shadowEnabled": {"defaultValue": {"numerator": 100}}}""");
+        Assert.Equal(FilterStatus.Continue, cors.Head("OPTIONS", ("origin", "https://a.org"), ("access-control-request-method", "PUT")));
+        Assert.Equal(1, cors.Stat("http.t.cors.origin_valid"));
+    }
+
+    [Fact]
+    public void EnabledForAShare_AllShadowed_ActsOnThatShareOnly()
+    {
+        using var cors = Cors("""{"allowOriginStringMatch": [{"exact": "https://a.org"}], "filterEnabled": {"defaultValue": {"numerator": 10}}, "shadowEnabled": {"defaultValue": {"numerator": 100}}}""");
+        int acted = 0;
+        for (int i = 0; i < 1000; i++)
+        {
+            if (cors.Head("OPTIONS", ("origin", "https://a.org"), ("access-control-request-method", "PUT")) == FilterStatus.Stop)
+                acted++;
+            cors.End();
+        }
+        Assert.InRange(acted, 60, 140);
+        Assert.Equal(1000, cors.Stat("http.t.cors.origin_valid"));
+    }
+
+    [Fact]
+    public void Reset_NextStreamStartsClean()
+    {
+        using var cors = Cors();
+        cors.Head("GET", ("origin", "https://a.org"));
+        cors.End();
+        cors.Head("GET");
+        cors.ResponseHead();
+        Assert.Equal("", cors.Field("access-control-allow-origin"));
     }
 }

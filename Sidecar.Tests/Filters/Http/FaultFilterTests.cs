@@ -1,97 +1,210 @@
+using System;
+using Envoy.Extensions.Filters.Http.Fault.V3;
+using Sidecar.Filters;
 using Sidecar.Filters.Http;
+using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
 using Xunit;
 
 namespace Sidecar.Tests.Filters.Http;
 
-/// <summary>Delays, aborts and slow responses, from configuration and from request headers.</summary>
 public class FaultFilterTests
 {
-    private const string Get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-    private const string All = """{"numerator": 100}""";
+    private const string All = """ "percentage": {"numerator": 100} """;
 
-    [Fact]
-    public void Abort_AnswersWithItsStatusAndFlag()
+    private static FilterHarness Fault(string config, ulong seed = 1)
     {
-        using var plane = Plane("\"abort\": {\"http_status\": 418, \"percentage\": " + All + "}", out _, out var client);
-        string response = plane.Exchange(client, Get, "fault filter abort");
-        Assert.StartsWith("HTTP/1.1 418 ", response);
-        Assert.Equal(1, plane.Stat("http.http.fault.aborts_injected"));
-        Assert.Equal(0, plane.Stat("http.http.fault.active_faults"));
+        var harness = new FilterHarness(seed);
+        return harness.Use(FaultFilter.Create(Parse(config), harness.Config));
     }
 
     [Fact]
-    public void Abort_NoPercentage_NeverHappens()
+    public void Empty_DoesNothing()
     {
-        using var plane = Plane("\"abort\": {\"http_status\": 418}", out var upstream, out var client);
-        client.Send(Get);
-        plane.Expect(upstream.Accept(), "\r\n\r\n");
-        Assert.Equal(0, plane.Stat("http.http.fault.aborts_injected"));
+        using var fault = Fault("{}");
+        Assert.Equal(FilterStatus.Continue, fault.Head("GET"));
     }
 
     [Fact]
-    public void Delay_HoldsTheRequestForItsTime()
+    public void Delay_StopsForItsTime()
     {
-        using var plane = Plane("\"delay\": {\"fixed_delay\": \"2s\", \"percentage\": " + All + "}", out var upstream, out var client);
-        client.Send(Get);
-        plane.ExpectStat("http.http.fault.delays_injected", 1);
-        plane.Loop.Advance(1_999);
-        Assert.False(upstream.TryAccept(out _));
-        plane.Loop.Advance(1);
-        plane.Expect(upstream.Accept(), "\r\n\r\n");
+        using var fault = Fault("""{"delay": {"fixedDelay": "2s", @all}}""");
+        Assert.Equal(FilterStatus.Stop, fault.Head("GET"));
+        fault.Loop.Advance(1_999);
+        Assert.Empty(fault.Actions);
+        fault.Loop.Advance(1);
+        Assert.Equal(["continue request"], fault.Actions);
+        Assert.Equal("DI", ResponseFlagNames.Format(fault.Info.Flags));
+        Assert.Equal(1, fault.Stat("http.t.fault.delays_injected"));
+        Assert.Equal(1, fault.Stat("http.t.fault.active_faults"));
+        fault.End();
+        Assert.Equal(0, fault.Stat("http.t.fault.active_faults"));
+    }
+
+    [Fact]
+    public void Delay_StreamEndsMeanwhile_TimerIsGone()
+    {
+        using var fault = Fault("""{"delay": {"fixedDelay": "2s", @all}}""");
+        fault.Head("GET");
+        fault.End();
+        fault.Loop.Advance(10_000);
+        Assert.Empty(fault.Actions);
+    }
+
+    [Fact]
+    public void Abort_RepliesAtOnce()
+    {
+        using var fault = Fault("""{"abort": {"httpStatus": 418, @all}}""");
+        Assert.Equal(FilterStatus.Stop, fault.Head("GET"));
+        Assert.Equal(["reply 418 fault_filter_abort 'fault filter abort'"], fault.Actions);
+        Assert.Equal("FI", ResponseFlagNames.Format(fault.Info.Flags));
+        Assert.Equal(1, fault.Stat("http.t.fault.aborts_injected"));
+    }
+
+    [Fact]
+    public void Abort_WithGrpcStatus()
+    {
+        using var fault = Fault("""{"abort": {"grpcStatus": 5, @all}}""");
+        fault.Head("POST");
+        Assert.Equal(["reply 200 fault_filter_abort grpc 5 'fault filter abort'"], fault.Actions);
+    }
+
+    [Fact]
+    public void DelayThenAbort()
+    {
+        using var fault = Fault("""{"delay": {"fixedDelay": "1s", @all}, "abort": {"httpStatus": 500, @all}}""");
+        Assert.Equal(FilterStatus.Stop, fault.Head("GET"));
+        fault.Loop.Advance(1_000);
+        Assert.Equal(["reply 500 fault_filter_abort 'fault filter abort'"], fault.Actions);
+        Assert.Equal("DI,FI", ResponseFlagNames.Format(fault.Info.Flags));
+    }
+
+    [Fact]
+    public void Share_OfRequests()
+    {
+        using var fault = Fault("""{"abort": {"httpStatus": 500, "percentage": {"numerator": 20}}}""");
+        int aborted = 0;
+        for (int i = 0; i < 1000; i++)
+        {
+            if (fault.Head("GET") == FilterStatus.Stop)
+                aborted++;
+            fault.End();
+        }
+        Assert.InRange(aborted, 150, 250);
     }
 
     [Theory]
-    [InlineData("", false)]
-    [InlineData("x-envoy-fault-abort-request: 503\r\n", true)]
-    [InlineData("x-envoy-fault-abort-request: 503\r\nx-envoy-fault-abort-request-percentage: 0\r\n", false)]
-    [InlineData("x-envoy-fault-abort-request: 99\r\n", false)]
-    public void HeaderAbort_DecidesByTheRequest(string headers, bool aborted)
+    [InlineData("100", null, 100)]
+    [InlineData("100", "0", -1)]
+    [InlineData("100", "100", 100)]
+    [InlineData("x", null, -1)]
+    [InlineData(null, null, -1)]
+    public void HeaderDelay(string? delay, string? percentage, int expectedMs)
     {
-        using var plane = Plane("\"abort\": {\"header_abort\": {}, \"percentage\": " + All + "}", out var upstream, out var client);
-        client.Send("GET / HTTP/1.1\r\nhost: a\r\n" + headers + "\r\n");
-        if (aborted)
-            Assert.StartsWith("HTTP/1.1 503 ", plane.Expect(client, "fault filter abort"));
+        using var fault = Fault("""{"delay": {"headerDelay": {}, @all}}""");
+        (string, string)[] fields = [.. Given("x-envoy-fault-delay-request", delay), .. Given("x-envoy-fault-delay-request-percentage", percentage)];
+        Assert.Equal(expectedMs < 0 ? FilterStatus.Continue : FilterStatus.Stop, fault.Head("GET", fields));
+        if (expectedMs < 0)
+            return;
+        fault.Loop.Advance(expectedMs);
+        Assert.Equal(["continue request"], fault.Actions);
+    }
+
+    [Theory]
+    [InlineData("x-envoy-fault-abort-request", "404", "reply 404 fault_filter_abort 'fault filter abort'")]
+    [InlineData("x-envoy-fault-abort-request", "199", null)]
+    [InlineData("x-envoy-fault-abort-request", "600", null)]
+    [InlineData("x-envoy-fault-abort-grpc-request", "7", "reply 200 fault_filter_abort grpc 7 'fault filter abort'")]
+    [InlineData("x-envoy-fault-abort-grpc-request", "17", null)]
+    public void HeaderAbort(string name, string value, string? reply)
+    {
+        using var fault = Fault("""{"abort": {"headerAbort": {}, @all}}""");
+        fault.Head("GET", (name, value));
+        if (reply is null)
+            Assert.Empty(fault.Actions);
         else
-            plane.Expect(upstream.Accept(), "\r\n\r\n");
+            Assert.Equal([reply], fault.Actions);
     }
 
     [Fact]
-    public void MaxActiveFaults_BeyondIt_RequestsPass()
+    public void HeaderPercentage_CannotRaiseTheConfiguredShare()
     {
-        using var plane = Plane(
-            "\"max_active_faults\": 0, \"abort\": {\"http_status\": 500, \"percentage\": " + All + "}", out var upstream, out var client);
-        client.Send(Get);
-        plane.Expect(upstream.Accept(), "\r\n\r\n");
-        Assert.Equal(1, plane.Stat("http.http.fault.faults_overflow"));
+        using var fault = Fault("""{"abort": {"headerAbort": {}, "percentage": {"numerator": 0}}, "delay": {"fixedDelay": "1s", "percentage": {"numerator": 0}}}""");
+        Assert.Equal(FilterStatus.Continue, fault.Head("GET", ("x-envoy-fault-abort-request", "500"), ("x-envoy-fault-abort-request-percentage", "100")));
     }
 
     [Fact]
-    public void RateLimit_TheBodyComesAfterTheTimeItTakes()
+    public void ResponseRateLimit_HoldsEachPieceForItsTime()
     {
-        using var plane = Plane("\"response_rate_limit\": {\"fixed_limit\": {\"limit_kbps\": 1}, \"percentage\": " + All + "}", out var upstream, out var client);
-        client.Send(Get);
-        var server = upstream.Accept();
-        plane.Expect(server, "\r\n\r\n");
-        server.Send("HTTP/1.1 200 OK\r\ncontent-length: 512\r\n\r\n" + new string('x', 512));
-        plane.ExpectStat("http.http.fault.response_rl_injected", 1);
-        plane.Expect(client, "\r\n\r\n");
-        Assert.DoesNotContain("xxxx", client.Text);
-        plane.Loop.Advance(1_000);
-        plane.Expect(client, new string('x', 512));
+        using var fault = Fault("""{"responseRateLimit": {"fixedLimit": {"limitKbps": 1}, @all}}""");
+        Assert.Equal(FilterStatus.Continue, fault.Head("GET"));
+        Assert.Equal(FilterStatus.Stop, fault.Filter.OnResponseBody(new byte[1024], false));
+        fault.Loop.Advance(999);
+        Assert.Empty(fault.Actions);
+        fault.Loop.Advance(1);
+        Assert.Equal(["continue response"], fault.Actions);
+        Assert.Equal(1, fault.Stat("http.t.fault.response_rl_injected"));
     }
 
-    private static DataPlaneHarness Plane(string fault, out FakeUpstream upstream, out TestPeer client)
+    [Fact]
+    public void MaxActiveFaults_BeyondIsNotInjected()
     {
-        var plane = new DataPlaneHarness();
-        upstream = plane.Upstream();
-        string route = """
-            {"match": {"prefix": "/"}, "route": {"cluster": "up"}, "typed_per_filter_config": {"envoy.filters.http.fault": {
-             "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault", $fault}}}
-            """.Replace("$fault", fault);
-        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Http("http", 0, route));
-        var stats = plane.Stats.Scope(FaultFilter.Schema, "http.http.fault.").Cells(0);
-        client = plane.ConnectTo(plane.Manager(worker => new FaultFilter(new FaultFilter.Config(), stats, worker)));
-        return plane;
+        using var fault = Fault("""{"delay": {"fixedDelay": "1s", @all}, "maxActiveFaults": 1}""");
+        var other = new FilterHarness();
+        Assert.Equal(FilterStatus.Stop, fault.Head("GET"));
+        // Another stream of the same configuration.
+        var second = FaultFilter.Create(Parse("""{"delay": {"fixedDelay": "1s", @all}, "maxActiveFaults": 0}"""), other.Config);
+        other.Use(second);
+        Assert.Equal(FilterStatus.Continue, other.Head("GET"));
+        Assert.Equal(1, other.Stat("http.t.fault.faults_overflow"));
+        other.Dispose();
     }
+
+    [Fact]
+    public void Headers_OnlyMatchingRequests()
+    {
+        using var fault = Fault("""{"abort": {"httpStatus": 500, @all}, "headers": [{"name": "x-user", "stringMatch": {"exact": "test"}}]}""");
+        Assert.Equal(FilterStatus.Continue, fault.Head("GET"));
+        fault.End();
+        Assert.Equal(FilterStatus.Stop, fault.Head("GET", ("x-user", "test")));
+    }
+
+    [Fact]
+    public void DownstreamNodes_OnlyThisNode()
+    {
+        using var here = Fault("""{"abort": {"httpStatus": 500, @all}, "downstreamNodes": ["test-node"]}""");
+        Assert.Equal(FilterStatus.Stop, here.Head("GET"));
+        using var there = Fault("""{"abort": {"httpStatus": 500, @all}, "downstreamNodes": ["another"]}""");
+        Assert.Equal(FilterStatus.Continue, there.Head("GET"));
+    }
+
+    [Fact]
+    public void RouteConfig_Wins()
+    {
+        using var fault = Fault("""{"abort": {"httpStatus": 500, @all}}""");
+        fault.OnRoute("envoy.filters.http.fault", FaultFilter.CreateRouteConfig(Parse("""{"abort": {"httpStatus": 404, @all}}"""), fault.Config));
+        fault.Head("GET");
+        Assert.StartsWith("reply 404", Assert.Single(fault.Actions));
+    }
+
+    [Theory]
+    [InlineData("""{"abort": {"httpStatus": 199}}""", "abort.http_status")]
+    [InlineData("""{"abort": {"httpStatus": 600}}""", "abort.http_status")]
+    [InlineData("""{"abort": {"grpcStatus": 17}}""", "abort.grpc_status")]
+    [InlineData("""{"abort": {}}""", "abort")]
+    [InlineData("""{"delay": {}}""", "delay")]
+    [InlineData("""{"delay": {"fixedDelay": "0s"}}""", "delay.fixed_delay")]
+    [InlineData("""{"responseRateLimit": {}}""", "response_rate_limit")]
+    [InlineData("""{"responseRateLimit": {"fixedLimit": {}}}""", "response_rate_limit.fixed_limit.limit_kbps")]
+    [InlineData("""{"headers": [{"name": ""}]}""", "headers[0]")]
+    public void Refused_ByItsPath(string config, string path)
+    {
+        using var harness = new FilterHarness();
+        Assert.Null(FaultFilter.Create(Parse(config), harness.Config));
+        Assert.StartsWith(path, Assert.Single(harness.Config.Rejections).Path);
+    }
+
+    private static HTTPFault Parse(string json) => FilterHarness.Parse(HTTPFault.Parser, json.Replace("@all", All, StringComparison.Ordinal));
+
+    private static (string, string)[] Given(string name, string? value) => value is null ? [] : [(name, value)];
 }

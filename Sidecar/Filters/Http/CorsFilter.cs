@@ -28,10 +28,10 @@ internal sealed class CorsFilter(StatsCells stats, WorkerScope worker) : HttpFil
         var origin = head.Get(HeaderId.Origin);
         if (origin.IsEmpty || Stream.RouteConfig<Config>("envoy.filters.http.cors") is not { } policy)
             return FilterStatus.Continue;
-        if (!policy.IsEnabled(worker.Random.Next(1_000_000)) && !policy.IsShadowed(worker.Random.Next(1_000_000)))
+        bool enabled = policy.IsEnabled(worker.Random.Next(1_000_000));
+        if (!enabled && !policy.IsShadowed(worker.Random.Next(1_000_000)))
             return FilterStatus.Continue;
 
-        bool enabled = policy.IsEnabled(0) || policy.EnabledPerMillion > 0;
         bool allowed = policy.AllowsOrigin(origin);
         stats.Inc(allowed ? OriginValid : OriginInvalid);
         if (!enabled)
