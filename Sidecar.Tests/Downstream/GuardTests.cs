@@ -88,6 +88,35 @@ public class GuardTests
         plane.ExpectNothingActive();
     }
 
+    /// <summary>An exception that leaves the codec itself: here while it announces a stream, for which no filters can be made.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void CodecThrows_EndsThatConnectionOnly(bool http2)
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        plane.Loop.ExpectsFaults = true;
+        bool throws = true;
+        var manager = plane.Manager(_ => throws ? throw new InvalidOperationException("a factory's bug") : new Throwing(_ => false));
+        var client = plane.ConnectTo(manager);
+        if (http2)
+            _ = new H2Wire(plane, client, isServer: false);
+        client.Send(http2 ? H2.Headers(1, H2.Get()) : H2.Bytes("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+        plane.ExpectEnd(client);
+        Assert.Equal(1, plane.Loop.Loop.LoopFaults);
+        Assert.Equal(0, manager.ActiveConnections);
+
+        throws = false;
+        var next = plane.ConnectTo(manager);
+        next.Send("GET /next HTTP/1.1\r\nhost: a\r\n\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "GET /next");
+        server.Send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext");
+        plane.Expect(next, "\r\n\r\nnext");
+        next.Dispose();
+        plane.ExpectNothingActive();
+    }
+
     private sealed class Throwing(Func<Where, bool> throws) : HttpFilter
     {
         internal override FilterStatus OnRequestHead(RequestHead head, bool endStream) => At(Where.RequestHead);

@@ -299,6 +299,51 @@ public class HttpConnectionTests
         plane.ExpectNothingActive();
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Connect_Configured_TunnelsToTheUpstreamAsConnect(bool http2)
+    {
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        plane.Apply(new TestSnapshot().Cluster("up", http2, upstream.Port).Http("http", 0,
+            """{"match": {"connect_matcher": {}}, "route": {"cluster": "up", "upgrade_configs": [{"upgrade_type": "CONNECT"}]}}""", """ "upgrade_configs": [{"upgrade_type": "CONNECT"}] """));
+        var client = plane.Connect();
+        client.Send("CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n");
+        var peer = upstream.Accept();
+        H2Wire? server = http2 ? new H2Wire(plane, peer, isServer: true) : null;
+        if (server is not null)
+        {
+            server.Expect(FrameType.Headers, 1);
+            Assert.Equal("CONNECT", server.Header(1, ":method"));
+            Assert.Equal("example.org:443", server.Header(1, ":authority"));
+            server.Send(H2.Headers(1, H2.Block((":status", "200")), end: false));
+        }
+        else
+        {
+            Assert.StartsWith("CONNECT example.org:443 HTTP/1.1\r\n", plane.Expect(peer, "\r\n\r\n"));
+            peer.Send("HTTP/1.1 200 OK\r\n\r\n");
+        }
+        Assert.StartsWith("HTTP/1.1 200 OK\r\n", plane.Expect(client, "\r\n\r\n"));
+        client.Send("ping");
+        if (server is not null)
+        {
+            server.Expect(f => f.Type == FrameType.Data);
+            Assert.Equal("ping", server.Body(1));
+            server.Send(H2.Data(1, "pong", end: true));
+        }
+        else
+        {
+            plane.Expect(peer, "ping");
+            peer.Send("pong");
+            plane.Expect(client, "pong");
+            peer.Dispose();
+        }
+        Assert.EndsWith("pong", plane.ExpectEnd(client));
+        client.Dispose();
+        plane.ExpectNothingActive();
+    }
+
     [Fact]
     public void Connect_NotConfigured_Is403()
     {
