@@ -143,7 +143,7 @@ public class ListenerTranslatorTests
             """.Replace("@members", members, StringComparison.Ordinal).Replace("@chains", Chains, StringComparison.Ordinal)
             .Replace("@address", Address, StringComparison.Ordinal).Replace("@tcp", Tcp, StringComparison.Ordinal).Replace("@router", Router, StringComparison.Ordinal);
         var set = ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(json), "test.json");
-        Assert.Empty(set.Problems.Where(p => p.IsError));
+        Assert.DoesNotContain(set.Problems, p => p.IsError);
         var result = new SnapshotBuilder(new StatsRegistry(1), 1, "", () => 0).Build(set);
         listener = result.Snapshot.Listeners.SingleOrDefault();
         return result;
