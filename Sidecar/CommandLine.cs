@@ -11,13 +11,18 @@ internal sealed class CommandLine
     /// <summary>Arguments that are no flags, in order.</summary>
     internal List<string> Positional { get; } = [];
 
+    /// <summary>Whether --help or -h stands among the flags; then nothing else counts.</summary>
+    internal bool WantsHelp { get; private set; }
+
     /// <summary>What is wrong with the arguments, in one line; null when nothing is.</summary>
     internal string? Problem { get; private set; }
 
     /// <summary>Reads the arguments.</summary>
+    /// <param name="command">The sub-command, whose help a problem points to.</param>
     /// <param name="args">As given.</param>
     /// <param name="known">Flags that take a value, each with the name it is known by.</param>
-    internal static CommandLine Parse(IReadOnlyList<string> args, IReadOnlyDictionary<string, string> known)
+    /// <param name="positionalMax">How many arguments that are no flags there may be.</param>
+    internal static CommandLine Parse(string command, IReadOnlyList<string> args, IReadOnlyDictionary<string, string> known, int positionalMax = 0)
     {
         var line = new CommandLine();
         for (int i = 0; i < args.Count; i++)
@@ -26,13 +31,20 @@ internal sealed class CommandLine
             if (!arg.StartsWith('-') || arg.Length == 1)
             {
                 line.Positional.Add(arg);
+                if (line.Positional.Count > positionalMax)
+                    line.Problem ??= $"unexpected argument '{arg}'; see sidecar {command} --help";
+                continue;
+            }
+            if (arg is "--help" or "-h")
+            {
+                line.WantsHelp = true;
                 continue;
             }
             int equals = arg.IndexOf('=');
             string flag = equals < 0 ? arg : arg[..equals];
             if (!known.TryGetValue(flag, out string? name))
             {
-                line.Problem ??= $"unknown flag '{flag}'; see sidecar help";
+                line.Problem ??= $"unknown flag '{flag}'; see sidecar {command} --help";
                 continue;
             }
             if (equals < 0 && i + 1 == args.Count)

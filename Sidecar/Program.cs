@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using Sidecar.Capture;
 using Sidecar.Server;
 
@@ -12,18 +13,24 @@ internal static class Program
 
           run --snapshot PATH     data plane from a config dump or a folder of resource files, watched
           run -c BOOTSTRAP        data plane from the static resources of an Envoy bootstrap (JSON)
-              --concurrency N     worker threads (default: the processors there are)
-              --log-level L       trace, debug, info, warning, error, critical, off
-              --admin-address A   admin pages (default 127.0.0.1:15000)
-              --drain-time-s N    how long connections may go on after SIGTERM (default 5)
-              --readiness-address A   /healthz/ready, with --snapshot (default 0.0.0.0:15021; off: none)
-              --prometheus-address A  /stats/prometheus, with --snapshot (default 0.0.0.0:15090; off: none)
           validate PATH           checks a config dump, a folder or a bootstrap; every problem with its path
-          istio-iptables          lays the traffic-capture rules; --help for its flags, --cleanup-only undoes
+          istio-iptables          lays the traffic-capture rules; --cleanup-only undoes
           istio-clean-iptables    the same as istio-iptables --cleanup-only
           version                 prints the version
+          help                    prints this
+
+        sidecar COMMAND --help tells a command's flags. Exit codes: 0 done, 1 refused or failed, 2 arguments that make no sense.
 
         """;
+
+    private const string VersionUsage = """
+        usage: sidecar version
+
+        Prints the version. It takes no flags.
+
+        """;
+
+    private static readonly Dictionary<string, string> s_noFlags = [];
 
     private static int Main(string[] args)
     {
@@ -45,14 +52,25 @@ internal static class Program
             case "istio-clean-iptables":
                 return CaptureMain.Run(["--cleanup-only", .. rest]);
             case "version" or "--version":
-                Console.Out.WriteLine($"sidecar {ProductVersion.Text}");
-                return 0;
+                return Say("version", rest, $"sidecar {ProductVersion.Text}\n", VersionUsage);
             case "help" or "--help" or "-h":
-                Console.Out.Write(Usage);
-                return 0;
+                return Say("help", rest, Usage, Usage);
             default:
                 Console.Error.WriteLine($"sidecar: unknown command '{command}'; see sidecar help");
                 return 2;
         }
+    }
+
+    /// <summary>A command that takes nothing and prints one text.</summary>
+    private static int Say(string command, string[] args, string text, string usage)
+    {
+        var line = CommandLine.Parse(command, args, s_noFlags);
+        if (line.WantsHelp || line.Problem is null)
+        {
+            Console.Out.Write(line.WantsHelp ? usage : text);
+            return 0;
+        }
+        Console.Error.WriteLine($"sidecar {command}: {line.Problem}");
+        return 2;
     }
 }

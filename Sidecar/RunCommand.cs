@@ -13,6 +13,24 @@ namespace Sidecar;
 /// <summary><c>sidecar run</c>: the data plane with its admin pages, until a signal ends it.</summary>
 internal static class RunCommand
 {
+    private const string Usage = """
+        usage: sidecar run --snapshot PATH [flags]
+               sidecar run -c BOOTSTRAP [flags]
+
+        Runs the data plane until SIGTERM; SIGHUP reads the configuration again.
+
+          --snapshot PATH           a config dump (JSON) or a folder of resource files (.json, .pb); watched, and applied when it changes
+          -c, --config-path PATH    an Envoy bootstrap (JSON), whose static resources are taken
+          --concurrency N           worker threads, 1 to 256; 0, the default, is one for each processor this process may use: those of its
+                                    affinity mask (cpuset), and no more than the CPU quota of its cgroup, which counts rounded up (1.5 is 2)
+          -l, --log-level L         trace, debug, info, warning, error, critical or off (default info)
+          --admin-address A         IP:PORT of the admin pages (default 127.0.0.1:15000, or the bootstrap's)
+          --drain-time-s N          seconds connections may go on after SIGTERM, 0 to 86400 (default 5)
+          --readiness-address A     IP:PORT of /healthz/ready, with --snapshot, or off (default 0.0.0.0:15021)
+          --prometheus-address A    IP:PORT of /stats/prometheus, with --snapshot, or off (default 0.0.0.0:15090)
+
+        """;
+
     private static readonly Dictionary<string, string> s_flags = new()
     {
         ["--snapshot"] = "snapshot",
@@ -31,7 +49,12 @@ internal static class RunCommand
     /// <returns>0; 1 when the configuration is refused or something cannot be bound; 2 for bad arguments.</returns>
     internal static int Run(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
     {
-        var line = CommandLine.Parse(args, s_flags);
+        var line = CommandLine.Parse("run", args, s_flags);
+        if (line.WantsHelp)
+        {
+            output.Write(Usage);
+            return 0;
+        }
         var options = ReadOptions(line, out string? problem);
         if (options is null)
         {
@@ -67,8 +90,6 @@ internal static class RunCommand
         string? bootstrap = line.Value("config-path");
         Address? admin = null;
         problem = line.Problem;
-        if (line.Positional.Count > 0)
-            problem ??= $"unexpected argument '{line.Positional[0]}'; see sidecar help";
         if (snapshot is null == bootstrap is null)
             problem ??= "give either --snapshot PATH or -c BOOTSTRAP";
         if (line.Value("log-level") is { } level)
@@ -82,11 +103,12 @@ internal static class RunCommand
             problem ??= "--admin-address cannot be off: readiness and metrics are served from it";
         ReadAddress(line, "readiness-address", new ServerOptions().ReadinessAddress, out var readiness, ref problem);
         ReadAddress(line, "prometheus-address", new ServerOptions().PrometheusAddress, out var prometheus, ref problem);
+        int workers = (int)line.Number("concurrency", 0, 0, 256);
         var options = new ServerOptions
         {
             SnapshotPath = snapshot,
             BootstrapPath = bootstrap,
-            Concurrency = (int)line.Number("concurrency", Cpu.Available, 0, 256) is 0 ? Cpu.Available : (int)line.Number("concurrency", Cpu.Available, 0, 256),
+            Concurrency = workers == 0 ? Cpu.Available : workers,
             AdminAddress = admin,
             DrainTimeMs = line.Number("drain-time-s", 5, 0, 86_400) * 1000,
             ReadinessAddress = readiness,

@@ -22,6 +22,7 @@ public class ListenerTranslatorTests
     [InlineData("@chains", "address", "is required")]
     [InlineData(""" "address": {"socket_address": {"address": "nowhere", "port_value": 1}}, @chains """, "address.socket_address.address", "malformed IP address: nowhere")]
     [InlineData(""" "address": {"socket_address": {"address": "127.0.0.1", "port_value": 65536}}, @chains """, "address.socket_address.port_value", "at most 65535")]
+    [InlineData(""" "address": {"socket_address": {"address": "127.0.0.1"}}, @chains """, "address.socket_address.port_specifier", "value is required")]
     [InlineData(""" "address": {"socket_address": {"address": "127.0.0.1", "named_port": "http"}}, @chains """, "address.socket_address.named_port", "port_value")]
     [InlineData(""" "address": {"socket_address": {"protocol": "UDP", "address": "127.0.0.1", "port_value": 1}}, @chains """, "address.socket_address.protocol", "UDP")]
     [InlineData(""" "address": {"pipe": {"path": ""}}, @chains """, "address.pipe.path", "1 to 107")]

@@ -130,6 +130,31 @@ public sealed class BadInputTests
         Assert.DoesNotContain("   at ", result.Errors);
     }
 
+    [SkippableTheory]
+    [InlineData("usage: sidecar COMMAND", "help")]
+    [InlineData("usage: sidecar COMMAND", "--help")]
+    [InlineData("usage: sidecar run", "run", "--help")]
+    [InlineData("usage: sidecar validate", "validate", "--help")]
+    [InlineData("usage: sidecar version", "version", "--help")]
+    [InlineData("usage: sidecar istio-iptables", "istio-iptables", "--help")]
+    [InlineData("usage: sidecar istio-iptables", "istio-clean-iptables", "--help")]
+    public void Help_IsPrinted_AndNoError(string start, params string[] arguments)
+    {
+        var result = SidecarProcess.Invoke(arguments).Expect();
+        Assert.StartsWith(start, result.Output);
+        Assert.Equal("", result.Errors);
+    }
+
+    [SkippableTheory]
+    [InlineData("version", "extra")]
+    [InlineData("--version", "extra")]
+    [InlineData("help", "extra")]
+    [InlineData("validate", "one", "two")]
+    [InlineData("run", "--snapshot", "one", "two")]
+    [InlineData("istio-iptables", "extra")]
+    [InlineData("istio-clean-iptables", "extra")]
+    public void ArgumentTooMany_IsAnError(params string[] arguments) => AssertOneLine(SidecarProcess.Invoke(arguments), "unexpected argument");
+
     private static void AssertOneLine(CommandResult result, string named)
     {
         Assert.NotEqual(0, result.ExitCode);

@@ -579,6 +579,8 @@ internal static class ClusterTranslator
     {
         if (wire is null)
             return default;
+        if (wire.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.None)
+            scope.Reject("port_specifier", "value is required: set port_value, to 0 for any port");
         if (wire.PortValue > ushort.MaxValue)
             scope.Reject("port_value", $"value must be less than or equal to {ushort.MaxValue}");
         if (!Address.TryParseIp(wire.Address, out var address, (ushort)wire.PortValue))

@@ -160,6 +160,11 @@ internal static class EndpointTranslator
             scope.Reject("port_value", $"value must be less than or equal to {ushort.MaxValue}");
             return false;
         }
+        if (wire.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.None)
+        {
+            scope.Reject("port_specifier", "value is required: set port_value");
+            return false;
+        }
         if (wire.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.NamedPort)
         {
             scope.Reject("named_port", "named ports are not resolved; use port_value");

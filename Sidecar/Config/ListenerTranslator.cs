@@ -150,6 +150,9 @@ internal static class ListenerTranslator
                     scope.Reject("socket_address.protocol", "UDP listeners are not supported");
                 else if (socket.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.NamedPort)
                     scope.Reject("socket_address.named_port", "give the port as port_value");
+                else if (socket.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.None)
+                    // An explicit 0 has the kernel choose a port; none at all is a mistake.
+                    scope.Reject("socket_address.port_specifier", "value is required: set port_value");
                 else if (socket.PortValue > 65535)
                     scope.Reject("socket_address.port_value", "must be at most 65535");
                 else if (!Address.TryParseIp(socket.Address.AsSpan(), out address, (ushort)socket.PortValue))

@@ -40,6 +40,7 @@ internal sealed class ProxyServer : ITimerOwner
     private readonly ClusterDiscovery _discovery;
     private readonly List<IDisposable> _signals = [];
     private FileSource? _files;
+    private HashSet<ConfigError> _toldErrors = [];
     private int _applying;
     private long _drainEndMs;
     private int _exitCode;
@@ -170,13 +171,29 @@ internal sealed class ProxyServer : ITimerOwner
             Snapshot = result.Snapshot; // for the workers the same, but it knows what was refused
         LastErrors = errors;
         ConfigReloads++;
+        ConfigRejections += errors.Count;
+        Tell(errors);
+        if (result.Changed > 0 || errors.Count > 0)
+        {
+            Log.Info(
+                "config", $"{why}: {Counted.Of(result.Changed, "resource")} changed, {Counted.Of(errors.Count, "error")}, in {(Loop.NowNs - startNs) / 1000} us");
+        }
+    }
+
+    /// <summary>
+    /// Logs each error once until it is mended: a file that is written every second must not fill the log with the one mistake in it. Where in
+    /// the file it stands does not make it another error.
+    /// </summary>
+    private void Tell(List<ConfigError> errors)
+    {
+        var told = new HashSet<ConfigError>(errors.Count);
         foreach (var error in errors)
         {
-            ConfigRejections++;
-            Log.Error("config", $"{error}; the version in use stays");
+            var what = error with { Line = 0, Column = 0 };
+            if (told.Add(what) && !_toldErrors.Contains(what))
+                Log.Error("config", $"{error}; the version in use stays");
         }
-        if (result.Changed > 0 || errors.Count > 0)
-            Log.Info("config", $"{why}: {result.Changed} resources changed, {errors.Count} errors, in {(Loop.NowNs - startNs) / 1000} us");
+        _toldErrors = told;
     }
 
     /// <summary>Tells every connection to end after what it is doing; accepting goes on unless <paramref name="stopAccepting"/>.</summary>
