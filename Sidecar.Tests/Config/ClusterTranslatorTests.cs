@@ -31,7 +31,7 @@ public sealed class ClusterTranslatorTests
             RouteTable = (_, _) => null,
             StringMatcher = (_, _) => null,
             HeaderMatcher = (_, _) => null,
-            ClusterExists = _ => true,
+            ClusterProblem = _ => null,
         },
         "test");
 

@@ -144,6 +144,55 @@ public class SnapshotBuilderTests
     }
 
     [Fact]
+    public void RouteToRefusedCluster_SaysThatTheClusterIsRefused_UnlessTheTableIsByName()
+    {
+        const string Refused = """ "lb_policy": "MAGLEV" """;
+        var inline = Build(new TestSnapshot().Cluster("x", false, Refused, 1).Http("http", 7, TestSnapshot.To("x")));
+        Assert.Equal(
+            "test.json: listener http: filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].route.cluster: "
+            + "route: unknown cluster 'x': cluster 'x' is refused, see its error",
+            inline.Errors.Single(e => e.Resource == "listener http").ToString());
+        // validate_clusters is off by default for RDS: the table is taken, its requests get cluster_not_found_response_code.
+        var named = new SnapshotBuilder(new StatsRegistry(1), 1, "", () => 1).Build(ResourceReader.ReadDocument(
+            Encoding.UTF8.GetBytes(new TestSnapshot().Cluster("x", false, Refused, 1).Routes("r", TestSnapshot.To("x")).HttpByName("http", 7, "r").ToString()), "test.json"));
+        Assert.Equal(["cluster x"], named.Errors.Select(e => e.Resource));
+        Assert.NotNull(named.Snapshot.RouteTables[0]);
+    }
+
+    [Fact]
+    public void TcpProxyToUnknownOrRefusedCluster_IsTakenAndSaidSo()
+    {
+        var absent = Build(new TestSnapshot().Tcp("tcp", 7, "x"));
+        Assert.Empty(absent.Errors);
+        Assert.Equal(
+            "unknown cluster 'x': add it to the clusters, or correct the name; until there is one, connections are closed",
+            Assert.Single(absent.WithoutEffect).Reason);
+        var refused = Build(new TestSnapshot().Cluster("x", false, """ "lb_policy": "MAGLEV" """, 1).Tcp("tcp", 8, "x"));
+        Assert.Contains("is refused, see its error", Assert.Single(refused.WithoutEffect).Reason, StringComparison.Ordinal);
+        Assert.Single(refused.Snapshot.Listeners);
+    }
+
+    [Theory]
+    [InlineData("", "")]
+    [InlineData("\"bind_to_port\": false,", "\"bind_to_port\": false,")]
+    public void TwoListenersOfOneAddress_LaterOneIsRefused(string first, string second)
+    {
+        const string Chains = """ "filter_chains": [{"filters": [$tcp]}] """;
+        var result = Build(new TestSnapshot().Cluster("up", false, 1).Raw("a", 7, first + Chains).Raw("b", 7, second + Chains));
+        Assert.Equal(
+            "test.json: listener b: address: error adding listener: 'b' has duplicate address '127.0.0.1:7' as existing listener 'a'; give one of them another address",
+            Assert.Single(result.Errors).ToString());
+        Assert.Equal(["a"], result.Snapshot.Listeners.Select(l => l.Name));
+    }
+
+    [Fact]
+    public void TwoListenersOfAnyPort_AreBothTaken()
+    {
+        const string Chains = """ "filter_chains": [{"filters": [$tcp]}] """;
+        Assert.Equal(2, Build(new TestSnapshot().Cluster("up", false, 1).Raw("a", 0, Chains).Raw("b", 0, Chains)).Snapshot.Listeners.Count);
+    }
+
+    [Fact]
     public void RefuseListener_AfterAFailedBind_OldVersionStays()
     {
         var first = Build(Mesh());

@@ -40,7 +40,7 @@ internal sealed class FilterHarness : IDisposable
                 RouteTable = (_, _) => null,
                 StringMatcher = MatcherTranslator.String,
                 HeaderMatcher = MatcherTranslator.Header,
-                ClusterExists = _ => true,
+                ClusterProblem = _ => null,
                 NodeId = "test-node",
             },
             "test").WithStatPrefix("http.t.");

@@ -143,7 +143,8 @@ internal static class RoutingHarness
             RouteTable = (_, _) => null,
             StringMatcher = MatcherTranslator.String,
             HeaderMatcher = MatcherTranslator.Header,
-            ClusterExists = name => clusters.Length == 0 || clusters.Contains(name),
+            ClusterProblem = name =>
+                clusters.Length == 0 || clusters.Contains(name) ? null : $"unknown cluster '{name}': add it to the clusters, or correct the name",
         }, "t");
     }
 }

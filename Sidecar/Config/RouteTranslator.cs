@@ -359,8 +359,8 @@ internal static class RouteTranslator
     {
         if (name.Length == 0)
             scope.Reject(field, "must not be empty");
-        else if (context.ValidateClusters && !scope.Services.ClusterExists(name))
-            scope.Reject(field, $"route: unknown cluster '{name}': add it to the clusters, or correct the name");
+        else if (context.ValidateClusters && scope.Services.ClusterProblem(name) is { } problem)
+            scope.Reject(field, "route: " + problem);
         return scope.Services.Cluster(name);
     }
 

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using Google.Protobuf;
 using Sidecar.Downstream;
 using Sidecar.Filters;
+using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
@@ -36,7 +37,7 @@ internal sealed class SnapshotBuilder
     private Dictionary<(string TypeUrl, string Name), ResourceState> _states = [];
     private Dictionary<(string TypeUrl, string Name), ResourceState> _next = [];
     private readonly List<ResourceState> _order = [];
-    private readonly HashSet<string> _clusterNames = [];
+    private readonly HashSet<string> _unreadClusters = [];
     private Dictionary<int, ResolvedHosts> _resolved = [];
     private long _number;
 
@@ -55,7 +56,7 @@ internal sealed class SnapshotBuilder
             Cluster = _clusterSlots.Intern,
             RouteSlot = RouteSlot,
             RouteTable = (wire, scope) => TranslateRoutes(wire, scope, isInline: true),
-            ClusterExists = _clusterNames.Contains,
+            ClusterProblem = ClusterProblem,
             StringMatcher = MatcherTranslator.String,
             HeaderMatcher = MatcherTranslator.Header,
             NodeId = nodeId,
@@ -82,18 +83,14 @@ internal sealed class SnapshotBuilder
         _order.Clear();
         _stats.BeginGeneration();
 
-        _clusterNames.Clear();
-        foreach (var resource in set.Resources)
+        const string clusterNoun = "cluster ";
+        _unreadClusters.Clear();
+        foreach (var problem in set.Problems)
         {
-            if (resource.TypeUrl == ResourceTypes.Cluster)
-                _clusterNames.Add(resource.Name);
+            if (problem.IsError && problem.Resource.StartsWith(clusterNoun, StringComparison.Ordinal))
+                _unreadClusters.Add(problem.Resource[clusterNoun.Length..]);
         }
         var kept = KeptDespiteErrors(set);
-        foreach (var state in kept)
-        {
-            if (state.TypeUrl == ResourceTypes.Cluster)
-                _clusterNames.Add(state.Name);
-        }
 
         int changed = 0;
         changed += TranslateAll(set, kept, ResourceTypes.Cluster, TranslateCluster, errors);
@@ -271,8 +268,54 @@ internal sealed class SnapshotBuilder
     private object? TranslateRouteResource(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
         TranslateRoutes(WireRoute.RouteConfiguration.Parser.ParseFrom(resource.Bytes.Span), scope, isInline: false);
 
-    private object? TranslateListener(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
-        ListenerTranslator.Translate(WireListener.Listener.Parser.ParseFrom(resource.Bytes.Span), old?.Translated as ListenerConfig, scope);
+    private object? TranslateListener(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    {
+        var listener = ListenerTranslator.Translate(WireListener.Listener.Parser.ParseFrom(resource.Bytes.Span), old?.Translated as ListenerConfig, scope);
+        if (listener is not null)
+            RejectTakenAddress(listener, scope);
+        return listener;
+    }
+
+    // Bound to a port or not: an address two listeners have would leave open which of them gets a connection. The first one keeps it, as in Envoy; any port
+    // may be asked for often, since each gets another.
+    private void RejectTakenAddress(ListenerConfig listener, ConfigScope scope)
+    {
+        foreach (var state in _order)
+        {
+            if (state.Translated is not ListenerConfig other || other.Name == listener.Name)
+                continue;
+            foreach (var options in listener.Addresses)
+            {
+                if ((options.Address.IsIp && options.Address.Port == 0 && listener.BindToPort) || !Has(other, options.Address))
+                    continue;
+                scope.Reject(
+                    "address",
+                    $"error adding listener: '{listener.Name}' has duplicate address '{options.Address}' as existing listener '{other.Name}'; give one of them another address");
+                return;
+            }
+        }
+
+        static bool Has(ListenerConfig listener, in Address address)
+        {
+            foreach (var options in listener.Addresses)
+            {
+                if (options.Address == address)
+                    return true;
+            }
+            return false;
+        }
+    }
+
+    /// <summary>Null for a cluster that can be used; what is wrong with the others differs: one is missing, another's own error is to be read.</summary>
+    private string? ClusterProblem(string name)
+    {
+        bool known = _next.TryGetValue((ResourceTypes.Cluster, name), out var state);
+        if (state?.Accepted is not null)
+            return null;
+        return known || _unreadClusters.Contains(name)
+            ? $"unknown cluster '{name}': cluster '{name}' is refused, see its error"
+            : $"unknown cluster '{name}': add it to the clusters, or correct the name";
+    }
 
     private static object KeepSecret(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
     {

@@ -34,8 +34,8 @@ internal sealed class ConfigServices
     /// <summary>Identifier of this proxy's node (<c>--service-node</c>), which fault injection may be limited to.</summary>
     internal string NodeId { get; init; } = "";
 
-    /// <summary>Whether a cluster of this name exists in the snapshot being built.</summary>
-    internal required Func<string, bool> ClusterExists { get; init; }
+    /// <summary>Null when a cluster of this name exists in the snapshot being built; else why not, to be read by whoever names it.</summary>
+    internal required Func<string, string?> ClusterProblem { get; init; }
 }
 
 /// <summary>

@@ -383,10 +383,13 @@ internal sealed class TcpProxyFilter : TerminalFilter
     private static void AddCluster(List<(ClusterRef, ulong)> clusters, string name, uint weight, string field, ConfigScope scope)
     {
         if (name.Length == 0)
+        {
             scope.Reject(field, "must not be empty");
-        else if (!scope.Services.ClusterExists(name))
-            scope.Reject(field, $"unknown cluster '{name}': add it to the clusters, or correct the name");
-        else
-            clusters.Add((scope.Services.Cluster(name), (clusters.Count > 0 ? clusters[^1].Item2 : 0) + weight));
+            return;
+        }
+        // As in Envoy, the cluster may come later (or go): without it a connection is closed and counted as downstream_cx_no_route.
+        if (scope.Services.ClusterProblem(name) is { } problem)
+            scope.Ignore(field, problem + "; until there is one, connections are closed");
+        clusters.Add((scope.Services.Cluster(name), (clusters.Count > 0 ? clusters[^1].Item2 : 0) + weight));
     }
 }
