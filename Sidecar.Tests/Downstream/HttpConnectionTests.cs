@@ -452,19 +452,117 @@ public class HttpConnectionTests
     }
 
     [Fact]
-    public void EarlyResponse_Http2_StreamEndsWithNoError()
+    public void EarlyResponse_Http2_RequestStillGoingIsStoppedWithNoError_AfterASecond()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        var (client, _) = EarlyResponse(plane, upstream);
+        // The exchange is over for everybody but the codec.
+        plane.ExpectStat("http.http.downstream_rq_active", 0);
+        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_response_before_rq_complete"));
+        Assert.DoesNotContain(client.Frames, f => f.Type == FrameType.RstStream);
+        plane.Loop.Advance(1_000);
+        plane.Loop.Advance(1_000);
+        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.RstStream, 1).ResetCode);
+        Assert.Equal(0, plane.Stat("http.http.downstream_rq_tx_reset"));
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_RequestStillGoingIsStoppedWithNoError_AfterItsBytes()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        var (client, _) = EarlyResponse(plane, upstream);
+        for (int sent = 0; sent < 65_536; sent += 16_384)
+            client.Send(H2.Data(1, new byte[16_384]));
+        client.Send(H2.Ping("before.."));
+        client.Expect(f => f.IsAck && f.Type == FrameType.Ping);
+        Assert.DoesNotContain(client.Frames, f => f.Type == FrameType.RstStream);
+        client.Send(H2.Data(1, "x"), H2.Data(1, "on its way", end: true));
+        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.RstStream, 1).ResetCode);
+        // Nobody reads it, so no window is given back to the stream.
+        Assert.DoesNotContain(client.Frames, f => f.Type == FrameType.WindowUpdate && f.StreamId == 1);
+        ExpectAlive(client);
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_RequestThatEndsIsNotReset()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        var (client, _) = EarlyResponse(plane, upstream);
+        client.Send(H2.Data(1, new byte[10_000]), H2.Data(1, "end", end: true));
+        ExpectAlive(client);
+        plane.Loop.Advance(1_000);
+        plane.Loop.Advance(1_000);
+        ExpectAlive(client, 5);
+        Assert.DoesNotContain(client.Frames, f => f.Type == FrameType.RstStream);
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_RestOfTheRequestIsStillChecked()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true, manager: """
+            "http2_protocol_options": {"override_stream_error_on_invalid_http_message": true}
+            """);
+        var (client, _) = EarlyResponse(plane, upstream, ("content-length", "4"));
+        client.Send(H2.Data(1, "12345", end: true));
+        Assert.Equal(Http2Error.ProtocolError, client.Expect(FrameType.RstStream, 1).ResetCode);
+        ExpectAlive(client);
+        plane.ExpectStat("http.http.downstream_rq_rx_reset", 0);
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_AnsweredStreamsCountAgainstTheirLimit()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true, manager: """
+            "http2_protocol_options": {"max_concurrent_streams": 1}
+            """);
+        var (client, server) = EarlyResponse(plane, upstream);
+        client.Send(H2.Headers(3, H2.Get()));
+        Assert.Equal(Http2Error.RefusedStream, client.Expect(FrameType.RstStream, 3).ResetCode);
+        client.Send(H2.Reset(1), H2.Headers(5, H2.Get()));
+        server.Expect(FrameType.Headers, 3);
+    }
+
+    [Fact]
+    public void EarlyResponse_Http2_HeldBackByTheWindow_IsSentWhole()
     {
         using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
         var client = new H2Wire(plane, plane.Connect(), isServer: false);
-        client.Send(H2.Headers(1, H2.Post(), end: false));
+        client.Send(H2.Settings((SettingId.InitialWindowSize, 10)), H2.Headers(1, H2.Post(), end: false));
+        var server = new H2Wire(plane, upstream.Accept(), isServer: true);
+        server.Expect(FrameType.Headers, 1);
+        server.Send(H2.Headers(1, H2.Block((":status", "413")), end: false), H2.Data(1, "0123456789abcdef", end: true));
+        client.Expect(FrameType.Data, 1);
+        plane.Loop.Advance(1_000);
+        plane.Loop.Advance(1_000);
+        Assert.DoesNotContain(client.Frames, f => f.EndStream || f.Type == FrameType.RstStream);
+        client.Send(H2.WindowUpdate(1, 100));
+        client.ExpectEnd(1);
+        Assert.Equal("0123456789abcdef", client.Body(1));
+        plane.Loop.Advance(1_000);
+        plane.Loop.Advance(1_000);
+        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.RstStream, 1).ResetCode);
+        plane.ExpectStat("http.http.downstream_rq_active", 0);
+    }
+
+    // A request whose body has not ended is answered whole.
+    private static (H2Wire Client, H2Wire Server) EarlyResponse(DataPlaneHarness plane, FakeUpstream upstream, params (string, string)[] more)
+    {
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Headers(1, H2.Post(more), end: false));
         var server = new H2Wire(plane, upstream.Accept(), isServer: true);
         server.Expect(FrameType.Headers, 1);
         server.Send(H2.Headers(1, H2.Block((":status", "413"))));
         client.ExpectEnd(1);
         Assert.Equal("413", client.Header(1, ":status"));
-        Assert.Equal(Http2Error.NoError, client.Expect(FrameType.RstStream, 1).ResetCode);
-        plane.ExpectStat("http.http.downstream_rq_active", 0);
-        plane.ExpectStat("cluster.up.upstream_rq_active", 0);
+        return (client, server);
+    }
+
+    private static void ExpectAlive(H2Wire client, uint mark = 4)
+    {
+        string text = $"alive {mark:D2}";
+        client.Send(H2.Ping(text));
+        client.Expect(f => f.IsAck && f.Type == FrameType.Ping && f.Payload.AsSpan().SequenceEqual(H2.Bytes(text)));
     }
 
     // ---- bytes that are no HTTP -----------------------------------------------------------------------------------

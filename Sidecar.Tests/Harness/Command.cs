@@ -70,6 +70,10 @@ internal static class Command
             Skip.If(TryFind(program) is null, $"{program} is not installed: run ./build.sh setup as root");
     }
 
+    /// <summary>Skips the test when a program is not installed that no package of the distribution brings.</summary>
+    internal static void RequireOwnBuild(string program, string source) =>
+        Skip.If(TryFind(program) is null, $"{program} is not on the path: build it from {source}");
+
     /// <summary>Skips the test when it is not run by root: it makes network namespaces and rules in them.</summary>
     internal static void RequireRoot() =>
         Skip.IfNot(OperatingSystem.IsLinux() && Environment.UserName == "root", "needs root: it makes network namespaces of its own");

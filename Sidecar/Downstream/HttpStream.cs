@@ -587,13 +587,26 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     {
         if (_closed)
             return;
-        // The answer is out and the request still comes: what remains of it is not wanted. The codec drains it (HTTP/1) or stops it with
-        // RST_STREAM NO_ERROR (RFC 9113 section 8.1).
+        // The answer is out and the request still comes: what remains of it is the codec's alone, which sees to its end.
         _requestDropped = true;
         _heldRequest.Reset();
-        // A tunnel whose upstream has ended ends with it, as in Envoy. What flow control still holds back would be lost by a reset.
-        if (!_requestEnded && (_isUpgrade || _owner.Version == HttpVersion.Http2) && _stream.SendPending == 0)
+        if (_requestEnded)
+            return;
+        // What flow control still holds back would be lost by a reset.
+        bool isSent = _stream.SendPending == 0;
+        if (!_isUpgrade)
+        {
+            _stream.DiscardRequest();
+            if (!isSent)
+                return;
+            _stream.Sink = null;
+            Close();
+        }
+        else if (isSent)
+        {
+            // A tunnel whose upstream has ended ends with it, as in Envoy.
             _stream.Reset(Failure.None);
+        }
     }
 
     // ---- local replies and ends ----------------------------------------------------------------------------------

@@ -178,6 +178,12 @@ internal abstract class ServerStream : CodecStream
 
     /// <summary>Sends the response's head. <paramref name="head"/> is read during the call only, and not changed.</summary>
     internal abstract void SendHead(ResponseHead head, bool endStream);
+
+    /// <summary>
+    /// The whole response was given to the stream and nobody waits for the rest of the request. HTTP/2 still checks it, drops it, and stops it with
+    /// RST_STREAM(NO_ERROR) when it goes on for long; there is no more pausing then. HTTP/1 ends the connection behind such a response anyway.
+    /// </summary>
+    internal virtual void DiscardRequest() { }
 }
 
 /// <summary>A stream as a client sees it: a request goes out, a response comes in.</summary>

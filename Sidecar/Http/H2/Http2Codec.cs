@@ -41,6 +41,13 @@ internal abstract class Http2Codec
 
     private const int SecondMs = 1000;
 
+    /// <summary>
+    /// How long, and for how many bytes, the rest of a request that is answered already is still read. A client that had sent all of it before the
+    /// answer came is let finish, and what is wrong with it is told by its right name; one that goes on is stopped.
+    /// </summary>
+    private const int UnwantedMsMax = 1000;
+    private const int UnwantedBytesMax = 65536;
+
     private readonly CodecEvents _events;
     private readonly bool _isServer;
 
@@ -283,6 +290,11 @@ internal abstract class Http2Codec
         {
             stream = null;
         }
+        if (stream is { Unwanted: true } && !endStream && (stream.UnwantedBytes += header.Length) > UnwantedBytesMax)
+        {
+            StopUnwanted(stream);
+            stream = null;
+        }
         _dataStream = stream;
         _dataLeft = length;
         _paddingLeft = padding;
@@ -389,7 +401,7 @@ internal abstract class Http2Codec
         stream.Withheld = 0;
         _receiveWindow.Consume(bytes);
         UpdateConnectionWindow();
-        if (stream.RemoteEnded || _failure != Failure.None)
+        if (stream.RemoteEnded || stream.Unwanted || _failure != Failure.None)
             return;
         stream.ReceiveWindow.Consume(bytes);
         int increment = stream.ReceiveWindow.TakeUpdate();
@@ -988,13 +1000,13 @@ internal abstract class Http2Codec
 
     internal void Pause(Http2Stream stream)
     {
-        if (!stream.Closed)
+        if (!stream.Closed && !stream.Unwanted)
             stream.PauseCount++;
     }
 
     internal void Resume(Http2Stream stream)
     {
-        if (stream.Closed)
+        if (stream.Closed || stream.Unwanted)
             return;
         Debug.Assert(stream.PauseCount > 0);
         if (--stream.PauseCount > 0 || stream.Withheld == 0)
@@ -1018,6 +1030,31 @@ internal abstract class Http2Codec
     }
 
     protected abstract Http2Error ResetCode(Failure reason);
+
+    /// <summary>
+    /// The user wants no more of the peer's message, which is checked and dropped from now on. The stream counts as open until it ends, or until
+    /// our side is complete and the peer has had its time: RFC 9113 section 8.1 lets it be stopped with RST_STREAM(NO_ERROR) then.
+    /// </summary>
+    internal void Discard(Http2Stream stream)
+    {
+        if (stream.Closed || stream.Unwanted)
+            return;
+        stream.Unwanted = true;
+        stream.PauseCount = 0;
+        stream.ProgressMs = NowMs;
+        if (stream.Withheld == 0)
+            return;
+        Enter();
+        GiveBackWithheld(stream);
+        Leave();
+    }
+
+    private void StopUnwanted(Http2Stream stream)
+    {
+        Writer.WriteRstStream(stream.Id, Http2Error.NoError);
+        Close(stream, StreamEnd.ResetByUs);
+        CheckOutbound();
+    }
 
     // ---- streams' ends -------------------------------------------------------------------------------------------
 
@@ -1214,6 +1251,8 @@ internal abstract class Http2Codec
             var stream = Streams[i];
             if (stream.HasPending && nowMs - stream.ProgressMs >= Options.StreamFlushTimeoutMs)
                 StreamTimeout(stream);
+            else if (stream.Unwanted && stream.LocalEnded && nowMs - stream.ProgressMs >= UnwantedMsMax)
+                StopUnwanted(stream);
         }
         if (Options.KeepaliveIntervalMs > 0)
             KeepAlive(nowMs);

@@ -33,6 +33,10 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
     internal int Withheld;
     internal int PauseCount;
 
+    /// <summary>Nobody wants the rest of the peer's message: it is checked, counted here and dropped.</summary>
+    internal bool Unwanted;
+    internal int UnwantedBytes;
+
     /// <summary>Bytes the body must have by content-length; -1 when nobody said.</summary>
     internal long BodyExpected;
     internal long BodyReceived;
@@ -103,9 +107,9 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
         Pending.Clear();
         Codec = null;
         Id = 0;
-        Withheld = PauseCount = FieldBytes = 0;
+        Withheld = PauseCount = UnwantedBytes = FieldBytes = 0;
         BodyExpected = BodyReceived = 0;
-        LocalEnded = RemoteEnded = Closed = Announced = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = false;
+        LocalEnded = RemoteEnded = Closed = Announced = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = Unwanted = false;
         WaitingHead = null;
         Method = Method.Other;
         _trailersIn?.Reset();
@@ -132,6 +136,7 @@ internal sealed class Http2ServerStream : ServerStream
     internal override void Reset(Failure reason) => Core.Codec?.ResetStream(Core, reason);
     internal override void PauseReceiving() => Core.Codec?.Pause(Core);
     internal override void ResumeReceiving() => Core.Codec?.Resume(Core);
+    internal override void DiscardRequest() => Core.Codec?.Discard(Core);
 
     internal void Recycle(Http2Pools pools)
     {
