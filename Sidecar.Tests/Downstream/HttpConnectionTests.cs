@@ -140,7 +140,47 @@ public class HttpConnectionTests
         plane.ExpectStat("http.http.downstream_cx_active", 1);
         plane.Loop.Settle();
         plane.Loop.Advance(3_000);
-        Assert.StartsWith("HTTP/1.1 408 Request Timeout\r\n", plane.ExpectEnd(client));
+        ExpectLocalReply(plane.ExpectEnd(client), "408 Request Timeout", "request header timeout");
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_header_timeout"));
+        Assert.Equal(0, plane.Stat("http.http.downstream_cx_protocol_error"));
+        plane.ExpectNothingActive();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void RequestHeadersTimeout_IsNotForConnectionsBetweenRequests(bool http2)
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "request_headers_timeout": "3s" """);
+        var client = plane.Connect();
+        plane.ExpectStat("http.http.downstream_cx_active", 1);
+        plane.Loop.Advance(3_000);
+        if (http2)
+        {
+            var wire = new H2Wire(plane, client, isServer: false);
+            wire.Expect(FrameType.Settings, 0);
+            ExpectAlive(wire, 1);
+            plane.Loop.Advance(3_000);
+            ExpectAlive(wire, 2);
+            wire.Send(H2.Headers(1, H2.Get()[..5], endHeaders: false));
+            plane.Loop.Settle();
+            plane.Loop.Advance(3_000);
+            plane.ExpectEnd(client);
+        }
+        else
+        {
+            client.Send(Get);
+            var server = upstream.Accept();
+            plane.Expect(server, "\r\n\r\n");
+            plane.Loop.Advance(3_000);
+            server.Send(Ok);
+            plane.Expect(client, "ok");
+            plane.Loop.Advance(3_000);
+            client.Send("GET / HTTP/1.1\r\nho");
+            plane.Loop.Settle();
+            plane.Loop.Advance(3_000);
+            Assert.Contains("HTTP/1.1 408 Request Timeout\r\n", plane.ExpectEnd(client));
+        }
         Assert.Equal(1, plane.Stat("http.http.downstream_rq_header_timeout"));
     }
 
@@ -576,6 +616,62 @@ public class HttpConnectionTests
         Assert.StartsWith("HTTP/1.1 400 Bad Request\r\n", plane.ExpectEnd(client));
         Assert.Equal(1, plane.Stat("http.http.downstream_cx_protocol_error"));
         plane.ExpectNothingActive();
+    }
+
+    [Theory]
+    [InlineData("GET / HTTP/1.1\r\nhost: a\r\n\0: b\r\n\r\n", "400 Bad Request", "http1.invalid_characters", "Bad Request")]
+    [InlineData("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", "400 Bad Request", "http1.content_length_not_allowed", "Bad Request")]
+    [InlineData("GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", "501 Not Implemented", "http1.invalid_transfer_encoding", "Not Implemented")]
+    [InlineData("HEAD / HTTP/1.1\r\nhost: a\r\n\0: b\r\n\r\n", "400 Bad Request", "http1.invalid_characters", "")]
+    public void UnreadableHead_IsAnsweredAsAnyOtherRequest(string request, string status, string details, string body)
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var ends = new StreamEnds();
+        var client = plane.ConnectTo(plane.Manager(ends.Filter));
+        client.Send(request);
+        ExpectLocalReply(plane.ExpectEnd(client), status, body);
+        var end = ends.Single;
+        Assert.Equal((int.Parse(status[..3], System.Globalization.CultureInfo.InvariantCulture), "DPE", details), (end.Status, end.Flags, end.Details));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_total"));
+        Assert.Equal(1, plane.Stat($"http.http.downstream_rq_{status[0]}xx"));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_protocol_error"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void UnreadableHead_TooManyFields_Is431()
+    {
+        using var plane = DataPlaneHarness.Http(out _);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost: a\r\n" + string.Concat(System.Linq.Enumerable.Repeat("x: y\r\n", 100)) + "\r\n");
+        ExpectLocalReply(plane.ExpectEnd(client), "431 Request Header Fields Too Large", "Request Header Fields Too Large");
+    }
+
+    [Fact]
+    public void UnreadableHead_BehindAnAnsweredRequest_DoesNotDisturbItsAnswer()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send(Get + "nonsense\r\n\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send(Ok);
+        string text = plane.ExpectEnd(client);
+        int second = text.IndexOf("HTTP/1.1 400", StringComparison.Ordinal);
+        Assert.EndsWith("ok", text[..second]);
+        ExpectLocalReply(text[second..], "400 Bad Request", "Bad Request");
+        plane.ExpectNothingActive();
+    }
+
+    private static void ExpectLocalReply(string response, string status, string body)
+    {
+        Assert.StartsWith($"HTTP/1.1 {status}\r\n", response);
+        string head = response[..(response.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 2)];
+        Assert.Contains("\r\nserver: envoy\r\n", head);
+        Assert.Contains("\r\ndate: ", head);
+        Assert.Contains("\r\nconnection: close\r\n", head);
+        Assert.Contains("\r\ncontent-length: ", head);
+        Assert.Equal(body, response[(head.Length + 2)..]);
     }
 
     [Fact]

@@ -107,8 +107,6 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             _loop.Schedule(_idle, _config.IdleTimeoutMs);
         if (_config.MaxConnectionDurationMs > 0)
             _loop.Schedule(_maxDuration ??= new LoopTimer(this, (int)Timer.MaxDuration), _config.MaxConnectionDurationMs);
-        if (_config.RequestHeadersTimeoutMs > 0)
-            _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
     }
 
     internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
@@ -124,9 +122,6 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             return 0;
         }
 
-        if (_config.RequestHeadersTimeoutMs > 0 && _streams == 0 && !_headers.IsArmed)
-            _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
-
         codec.NowMs = _loop.NowMs;
         // HTTP/1 must know before it answers; HTTP/2 says so after its SETTINGS.
         if (_draining && !_codecDrains && codec.Version != HttpVersion.Http2)
@@ -137,6 +132,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
         if (_draining && !_codecDrains && result.Error == Failure.None)
             StartCodecDrain();
         Settle();
+        if (_config.RequestHeadersTimeoutMs > 0)
+            TimeHead(codec);
         if (result.Error != Failure.None)
         {
             FailConnection(result.Error);
@@ -435,13 +432,21 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
             StartDrain();
     }
 
+    // From a head's first byte to its last; a connection between requests is the idle timeout's.
+    private void TimeHead(HttpCodec codec)
+    {
+        if (!codec.IsHeadPartial)
+            _loop.Cancel(_headers);
+        else if (!_headers.IsArmed)
+            _loop.Schedule(_headers, _config.RequestHeadersTimeoutMs);
+    }
+
     private void OnRequestHeadersTimer()
     {
-        if (_streams > 0 || _closing)
+        if (_closing || _codec is not { IsHeadPartial: true })
             return;
         _stats.Inc(HttpStats.RqHeaderTimeout);
-        if (_codec is null or { Version: not HttpVersion.Http2 })
-            _output.Write("HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"u8);
+        (_codec as Http1ServerCodec)?.RefuseRequest(Failure.RequestHeaderTimeout);
         CloseAfterOutput();
     }
 
@@ -492,10 +497,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IWorkOwne
 
         internal override bool OnRequestError(ServerStream stream, Failure error)
         {
-            // What costs the connection is counted when it ends.
-            if (owner.Version == HttpVersion.Http2)
-                owner._stats.Inc(HttpStats.CxProtocolError);
-            // A stream that already runs answers for itself where it still can; before that the codec's own minimal reply will do.
+            // A request too broken to be announced is one nevertheless: it is counted, logged and answered like any other.
+            if (stream.Sink is null && error.Row().Status != 0)
+                OnNewStream(stream);
             return stream.Sink is HttpStream.Receiver receiver && receiver.Stream.TryAnswerError(error);
         }
     }

@@ -122,6 +122,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _info.StartMs = _loop.NowMs;
         _info.StartUnixMs = _loop.UnixMs;
         _info.FilterChainName = owner.Context.FilterChainName;
+        _info.Protocol = owner.Version;
         _routeTable = _config.RouteTable ?? _manager.Worker.RouteTables[_config.RouteSlot];
         SetIdleTimeout(_config.StreamIdleTimeoutMs);
         if (_config.RequestTimeoutMs > 0)

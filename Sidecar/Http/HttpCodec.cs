@@ -39,6 +39,9 @@ internal abstract class HttpCodec
     /// </summary>
     internal virtual bool InputDeferred => false;
 
+    /// <summary>A server's: a request's head has begun and not ended.</summary>
+    internal virtual bool IsHeadPartial => false;
+
     /// <summary>The driver's clock in milliseconds; set before <see cref="Feed"/>, and by <see cref="OnTick"/>.</summary>
     internal virtual long NowMs { set { } }
 

@@ -84,6 +84,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     };
 
     internal override bool InputDeferred => _inputDeferred;
+    internal override bool IsHeadPartial => _phase == Phase.Head && _parser.IsPartial;
 
     internal override CodecResult Feed(ReadOnlySpan<byte> input)
     {
@@ -199,7 +200,9 @@ internal sealed class Http1ServerCodec : HttpCodec
         _phase = Phase.Dead;
         _closeAfter = true;
         var stream = _stream ?? RentStream();
-        if (!_events.OnRequestError(stream, error) && _stream == stream)
+        bool answered = _events.OnRequestError(stream, error);
+        _announced |= stream.Sink is not null;
+        if (!answered && _stream == stream)
         {
             if (!stream.ResponseStarted && error.Row().Status != 0)
                 WriteErrorReply(error);
@@ -209,6 +212,14 @@ internal sealed class Http1ServerCodec : HttpCodec
         if (_stream == stream)
             CloseStream();
         _finished = true;
+    }
+
+    /// <summary>Answers a request whose head is still incomplete, as one that cannot be understood; the connection is over then.</summary>
+    internal void RefuseRequest(Failure reason)
+    {
+        Debug.Assert(!_feeding && _stream is null);
+        if (!_finished)
+            Fail(reason);
     }
 
     private void WriteErrorReply(Failure error)

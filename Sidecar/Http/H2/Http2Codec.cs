@@ -136,6 +136,9 @@ internal abstract class Http2Codec
     /// <summary>The last Feed stopped before its input's end so that other connections have their turn: feed the rest again in the next turn.</summary>
     internal bool InputDeferred { get; private set; }
 
+    /// <summary>A header block that opens a stream has begun and not ended.</summary>
+    internal bool IsHeadPartial => _blockUse == BlockUse.Head;
+
     /// <summary>Why the connection is over; None while it is not.</summary>
     internal Failure Failed => _failure;
 

@@ -17,6 +17,7 @@ internal sealed class Http2ServerCodec(BufferChain output, ServerCodecEvents eve
     internal override int ActiveStreams => _connection.ActiveStreams;
     internal override bool WantsInput => true;
     internal override bool InputDeferred => _connection.InputDeferred;
+    internal override bool IsHeadPartial => _connection.IsHeadPartial;
     internal override bool IsFinished => _connection.IsFinished;
     internal override long NowMs { set => _connection.NowMs = value; }
 
