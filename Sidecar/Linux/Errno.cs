@@ -41,6 +41,27 @@ internal enum Errno
 /// <summary>Words for error numbers.</summary>
 internal static class ErrnoText
 {
+    /// <summary>What the C library's strerror says of it, for texts that other programs are known to write so.</summary>
+    public static string Standard(this Errno errno) => errno switch
+    {
+        Errno.EPERM => "Operation not permitted",
+        Errno.EACCES => "Permission denied",
+        Errno.EINVAL => "Invalid argument",
+        Errno.EMFILE => "Too many open files",
+        Errno.ENFILE => "Too many open files in system",
+        Errno.EPIPE => "Broken pipe",
+        Errno.EAFNOSUPPORT => "Address family not supported by protocol",
+        Errno.EADDRINUSE => "Address already in use",
+        Errno.EADDRNOTAVAIL => "Cannot assign requested address",
+        Errno.ENETUNREACH => "Network is unreachable",
+        Errno.ECONNRESET => "Connection reset by peer",
+        Errno.ENOBUFS => "No buffer space available",
+        Errno.ETIMEDOUT => "Connection timed out",
+        Errno.ECONNREFUSED => "Connection refused",
+        Errno.EHOSTUNREACH => "No route to host",
+        _ => $"Unknown error {(int)errno}",
+    };
+
     /// <summary>The name and what it means, for a message to an operator.</summary>
     public static string Describe(this Errno errno) => errno switch
     {

@@ -140,6 +140,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>The error behind the failure, when there was one.</summary>
     internal Errno LastError { get; private set; }
 
+    /// <summary>Connecting could not even be begun.</summary>
+    internal bool IsStillborn => _stillbornReason != Failure.None;
+
     internal bool IsOpen => _state == State.Open;
     internal bool IsClosed => _state == State.Closed;
 

@@ -126,14 +126,13 @@ internal enum Failure : byte
 /// <param name="Details">Envoy's response code details.</param>
 /// <param name="Retry">What a retry policy may do.</param>
 /// <param name="Body">Text of the local reply.</param>
+/// <param name="ResetReason">Envoy's name for a try's reset; <paramref name="Details"/> and <paramref name="Body"/> are made of it then.</param>
 internal readonly record struct FailureRow(
-    FailureSource Source, ushort Status, ResponseFlags Flag, string Details, RetryClass Retry, string Body);
+    FailureSource Source, ushort Status, ResponseFlags Flag, string Details, RetryClass Retry, string Body, string ResetReason = "");
 
 /// <summary>The table behind <see cref="Failure"/>.</summary>
 internal static class Failures
 {
-    private const string ResetPrefix = "upstream connect error or disconnect/reset before headers. reset reason: ";
-
     private static readonly FailureRow[] s_rows = Build();
 
     internal static ref readonly FailureRow Row(this Failure failure) => ref s_rows[(int)failure];
@@ -141,6 +140,19 @@ internal static class Failures
     /// <summary>True for failures of the HTTP/2 peer that cost it the connection with GOAWAY ENHANCE_YOUR_CALM.</summary>
     internal static bool IsFlood(this Failure failure) =>
         failure is >= Failure.Http2OutboundFlood and <= Failure.Http2PrematureResets or Failure.Http1ResponseFlood;
+
+    /// <summary>The local reply's text for a try's reset, Envoy's word for word.</summary>
+    /// <param name="reason">The row's <see cref="FailureRow.ResetReason"/>.</param>
+    /// <param name="transport">What the transport said, or nothing.</param>
+    /// <param name="retried">It was not the first try.</param>
+    internal static string ResetBody(string reason, string transport, bool retried = false) =>
+        "upstream connect error or disconnect/reset before headers. " + (retried ? "retried and the latest " : "") + "reset reason: " + reason
+        + (transport.Length > 0 ? ", transport failure reason: " + transport : "");
+
+    /// <summary>The response code details for a try's reset.</summary>
+    internal static string ResetDetails(string reason, string transport, bool responseStarted = false) =>
+        ((responseStarted ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{") + reason
+        + (transport.Length > 0 ? "|" + transport : "") + "}").Replace(' ', '_');
 
     /// <summary>gRPC status a local reply carries for its HTTP status (Envoy's Utility::httpToGrpcStatus).</summary>
     internal static int GrpcStatus(int httpStatus) => httpStatus switch
@@ -161,9 +173,14 @@ internal static class Failures
         const FailureSource U = FailureSource.Upstream;
         const ResponseFlags Dpe = ResponseFlags.DownstreamProtocolError;
         const RetryClass No = RetryClass.None;
+        const RetryClass Connect = RetryClass.ConnectFailure | RetryClass.Reset | RetryClass.ResetBeforeRequest;
 
         void Row(Failure failure, FailureSource source, ushort status, ResponseFlags flag, string details, RetryClass retry, string body) =>
             rows[(int)failure] = new FailureRow(source, status, flag, details, retry, body);
+
+        // A try that ended before its response.
+        void Reset(Failure failure, ushort status, ResponseFlags flag, RetryClass retry, string reason) =>
+            rows[(int)failure] = new FailureRow(U, status, flag, ResetDetails(reason, ""), retry, ResetBody(reason, ""), reason);
 
         rows[0] = new FailureRow(FailureSource.None, 0, ResponseFlags.None, "", No, "");
 
@@ -230,23 +247,23 @@ internal static class Failures
         Row(Failure.InternalError, P, 500, ResponseFlags.None, "internal_error", No, "Internal Server Error");
 
         Row(Failure.NoHealthyUpstream, U, 503, ResponseFlags.NoHealthyUpstream, "no_healthy_upstream", No, "no healthy upstream");
-        Row(Failure.UpstreamOverflow, U, 503, ResponseFlags.UpstreamOverflow, "upstream_reset_before_response_started{overflow}", No, ResetPrefix + "overflow");
-        Row(Failure.UpstreamConnectFailure, U, 503, ResponseFlags.UpstreamConnectionFailure, "upstream_reset_before_response_started{remote_connection_failure}", RetryClass.ConnectFailure | RetryClass.Reset | RetryClass.ResetBeforeRequest, ResetPrefix + "remote connection failure");
-        Row(Failure.UpstreamLocalConnectFailure, U, 503, ResponseFlags.UpstreamConnectionFailure, "upstream_reset_before_response_started{local_connection_failure}", RetryClass.ConnectFailure | RetryClass.Reset | RetryClass.ResetBeforeRequest, ResetPrefix + "local connection failure");
-        Row(Failure.UpstreamConnectTimeout, U, 503, ResponseFlags.UpstreamConnectionFailure, "upstream_reset_before_response_started{connection_timeout}", RetryClass.ConnectFailure | RetryClass.Reset | RetryClass.ResetBeforeRequest, ResetPrefix + "connection timeout");
-        Row(Failure.UpstreamTlsHandshake, U, 503, ResponseFlags.UpstreamConnectionFailure, "upstream_reset_before_response_started{remote_connection_failure|TLS_error}", RetryClass.ConnectFailure | RetryClass.Reset | RetryClass.ResetBeforeRequest, ResetPrefix + "remote connection failure, transport failure reason: TLS_error");
-        Row(Failure.UpstreamConnectionTermination, U, 503, ResponseFlags.UpstreamConnectionTermination, "upstream_reset_before_response_started{connection_termination}", RetryClass.Reset, ResetPrefix + "connection termination");
-        Row(Failure.UpstreamConnectionTerminationOnReuse, U, 503, ResponseFlags.UpstreamConnectionTermination, "upstream_reset_before_response_started{connection_termination}", RetryClass.Reset | RetryClass.ReusedConnection, ResetPrefix + "connection termination");
-        Row(Failure.UpstreamReset, U, 503, ResponseFlags.UpstreamRemoteReset, "upstream_reset_before_response_started{remote_reset}", RetryClass.Reset, ResetPrefix + "remote reset");
-        Row(Failure.UpstreamRefusedStream, U, 503, ResponseFlags.UpstreamRemoteReset, "upstream_reset_before_response_started{remote_refused_stream_reset}", RetryClass.Reset | RetryClass.RefusedStream, ResetPrefix + "remote refused stream reset");
-        Row(Failure.UpstreamProtocolError, U, 502, ResponseFlags.UpstreamProtocolError, "upstream_reset_before_response_started{protocol_error}", RetryClass.Reset, ResetPrefix + "protocol error");
-        Row(Failure.UpstreamHeadersTooLarge, U, 502, ResponseFlags.UpstreamProtocolError, "upstream_reset_before_response_started{protocol_error}", RetryClass.Reset, ResetPrefix + "protocol error");
+        Reset(Failure.UpstreamOverflow, 503, ResponseFlags.UpstreamOverflow, No, "overflow");
+        Reset(Failure.UpstreamConnectFailure, 503, ResponseFlags.UpstreamConnectionFailure, Connect, "remote connection failure");
+        Reset(Failure.UpstreamLocalConnectFailure, 503, ResponseFlags.UpstreamConnectionFailure, Connect, "local connection failure");
+        Reset(Failure.UpstreamConnectTimeout, 503, ResponseFlags.UpstreamConnectionFailure, Connect, "connection timeout");
+        Reset(Failure.UpstreamTlsHandshake, 503, ResponseFlags.UpstreamConnectionFailure, Connect, "remote connection failure");
+        Reset(Failure.UpstreamConnectionTermination, 503, ResponseFlags.UpstreamConnectionTermination, RetryClass.Reset, "connection termination");
+        Reset(Failure.UpstreamConnectionTerminationOnReuse, 503, ResponseFlags.UpstreamConnectionTermination, RetryClass.Reset | RetryClass.ReusedConnection, "connection termination");
+        Reset(Failure.UpstreamReset, 503, ResponseFlags.UpstreamRemoteReset, RetryClass.Reset, "remote reset");
+        Reset(Failure.UpstreamRefusedStream, 503, ResponseFlags.UpstreamRemoteReset, RetryClass.Reset | RetryClass.RefusedStream, "remote refused stream reset");
+        Reset(Failure.UpstreamProtocolError, 502, ResponseFlags.UpstreamProtocolError, RetryClass.Reset, "protocol error");
+        Reset(Failure.UpstreamHeadersTooLarge, 502, ResponseFlags.UpstreamProtocolError, RetryClass.Reset, "protocol error");
         Row(Failure.ResponseTimeout, U, 504, ResponseFlags.UpstreamRequestTimeout, "response_timeout", RetryClass.Reset, "upstream request timeout");
         Row(Failure.UpstreamPerTryTimeout, U, 504, ResponseFlags.UpstreamRequestTimeout, "upstream_per_try_timeout", RetryClass.Reset, "upstream request timeout");
         Row(Failure.UpstreamPerTryIdleTimeout, U, 504, ResponseFlags.StreamIdleTimeout, "upstream_per_try_idle_timeout", RetryClass.Reset, "upstream per try idle timeout");
         Row(Failure.UpstreamMaxDuration, U, 504, ResponseFlags.UpstreamMaxStreamDurationReached, "upstream_max_stream_duration_reached", No, "upstream max stream duration reached");
         Row(Failure.UpstreamIdleTimeout, U, 0, ResponseFlags.None, "upstream_idle_timeout", No, "");
-        Row(Failure.LocalReset, U, 503, ResponseFlags.LocalReset, "upstream_reset_before_response_started{local_reset}", RetryClass.Reset, ResetPrefix + "local reset");
+        Reset(Failure.LocalReset, 503, ResponseFlags.LocalReset, RetryClass.Reset, "local reset");
         Row(Failure.DnsResolutionFailed, U, 503, ResponseFlags.DnsResolutionFailed, "dns_resolution_failure", No, "DNS resolution failure");
         return rows;
     }

@@ -118,7 +118,7 @@ public sealed class HttpPoolTests : IDisposable
 
         Assert.Equal(Failure.UpstreamConnectFailure, one.PoolFailure);
         Assert.Equal(Failure.UpstreamConnectFailure, two.PoolFailure);
-        Assert.Equal("ECONNREFUSED", two.Detail);
+        Assert.Equal("delayed connect error: Connection refused", two.Detail);
         _harness.Test.Until(() => again!.IsOver);
         _harness.Test.Settle();
         Assert.True(_harness.Stat(cluster, ClusterStats.UpstreamCxConnectFail) >= 2);

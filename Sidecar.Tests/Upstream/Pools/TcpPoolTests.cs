@@ -54,7 +54,7 @@ public sealed class TcpPoolTests : IDisposable
         Assert.Null(session.Failure);
         _harness.Test.Until(() => session.Failure is not null);
         Assert.Equal(Failure.UpstreamConnectFailure, session.Failure);
-        Assert.Equal("ECONNREFUSED", session.Detail);
+        Assert.Equal("delayed connect error: Connection refused", session.Detail);
         Assert.Equal(1, _harness.Stat(cluster, ClusterStats.UpstreamCxConnectFail));
         _harness.AssertIdle(cluster);
     }

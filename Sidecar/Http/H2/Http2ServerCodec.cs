@@ -271,23 +271,19 @@ internal sealed class Http2ServerConnection : Http2Codec
         return Failure.None;
     }
 
-    // :authority is the host; a Host field may stand in for it, or say the same (section 8.3.1). One that says otherwise is an attempt to be
-    // routed by one name and served by another.
+    // :authority is the host. A Host field may stand in for it (section 8.3.1); beside it, it is dropped whatever it says, as in Envoy, so that nobody
+    // can be routed by one name and served by another.
     private static bool FinishAuthority(RequestHead head)
     {
         if (head.Contains(HeaderId.Host))
         {
-            var host = head.Get(HeaderId.Host);
-            if (head.CountOf(HeaderId.Host) > 1)
-                return false;
             if (!head.Contains(HeaderId.Authority))
             {
+                var host = head.Get(HeaderId.Host);
+                if (head.CountOf(HeaderId.Host) > 1)
+                    return false;
                 if (!host.IsEmpty)
                     head.Add(HeaderId.Authority, host);
-            }
-            else if (!Ascii.EqualsIgnoreCase(host, head.Authority))
-            {
-                return false;
             }
             head.Remove(HeaderId.Host);
         }

@@ -2,7 +2,6 @@ using System;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Sidecar.Http;
-using Sidecar.Linux;
 using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Net;
@@ -346,9 +345,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
                 stats.Inc(ClusterStats.UpstreamCxConnectFail);
                 cells.CxConnectFail++;
             }
-            string detail = connection.Transport.FailureReason;
-            if (detail.Length == 0 && connection.LastError != Errno.None)
-                detail = connection.LastError.ToString();
+            string detail = ConnectFailure.Describe(connection, reason);
             _loop.Release(this);
             pool.OnConnectFailed(this, cancelled || reason == Failure.None ? Failure.UpstreamConnectFailure : reason, detail);
             return;

@@ -1,6 +1,5 @@
 using System;
 using System.Diagnostics;
-using Sidecar.Linux;
 using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
@@ -186,9 +185,7 @@ internal sealed class TcpPool
     {
         var stats = _cluster.Stats;
         var connection = waiter.Connection!;
-        string detail = connection.Transport.FailureReason;
-        if (detail.Length == 0 && connection.LastError != Errno.None)
-            detail = connection.LastError.ToString();
+        string detail = ConnectFailure.Describe(connection, reason);
         EndConnecting(waiter);
         if (reason == Failure.UpstreamConnectTimeout)
             stats.Inc(ClusterStats.UpstreamCxConnectTimeout);

@@ -96,9 +96,8 @@ public class RouterFilterTests
         var client = plane.ConnectTo(plane.Manager(ends.Filter));
         string response = plane.Exchange(client, Get, ResetPrefix);
         Assert.StartsWith("HTTP/1.1 503 Service Unavailable\r\n", response);
-        Assert.Contains(ResetPrefix + "remote connection failure, transport failure reason: ", response);
-        Assert.Equal("UF", ends.Single.Flags);
-        Assert.StartsWith("upstream_reset_before_response_started{remote_connection_failure", ends.Single.Details);
+        Assert.EndsWith(ResetPrefix + "remote connection failure, transport failure reason: delayed connect error: Connection refused", response);
+        Assert.Equal(new EndedStream(503, "UF", "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}", 1), ends.Single);
         Assert.Equal(1, plane.Stat("cluster.up.upstream_cx_connect_fail"));
         client.Dispose();
         plane.ExpectNothingActive();
@@ -137,8 +136,7 @@ public class RouterFilterTests
         plane.Expect(client, "012");
         server.Dispose();
         Assert.EndsWith("012", plane.ExpectEnd(client));
-        Assert.Equal("UC", ends.Single.Flags);
-        Assert.Equal(200, ends.Single.Status);
+        Assert.Equal(new EndedStream(200, "UC", "upstream_reset_after_response_started{connection_termination}", 1), ends.Single);
         client.Dispose();
         plane.ExpectNothingActive();
     }
@@ -147,7 +145,8 @@ public class RouterFilterTests
     public void ResetDuringResponse_Http2_ResetsTheClientsStream()
     {
         using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
-        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        var ends = new StreamEnds();
+        var client = new H2Wire(plane, plane.ConnectTo(plane.Manager(ends.Filter)), isServer: false);
         client.Send(H2.Headers(1, H2.Get()));
         var server = new H2Wire(plane, upstream.Accept(), isServer: true);
         server.ExpectEnd(1);
@@ -156,6 +155,35 @@ public class RouterFilterTests
         plane.ExpectStat("cluster.up.upstream_rq_active", 0);
         plane.ExpectStat("http.http.downstream_rq_active", 0);
         Assert.Equal(1, plane.Stat("http.http.downstream_cx_active"));
+        Assert.Equal(new EndedStream(200, "UR", "upstream_reset_after_response_started{remote_reset}", 1), ends.Single);
+    }
+
+    [Fact]
+    public void TryTimedOut_Http2_CountsAsResetByUs()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true, route: """ "timeout": "3s" """);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = new H2Wire(plane, upstream.Accept(), isServer: true);
+        server.ExpectEnd(1);
+        plane.Loop.Advance(3_000);
+        plane.Expect(client, "upstream request timeout");
+        Assert.Equal(Http2Error.Cancel, server.Expect(FrameType.RstStream, 1).ResetCode);
+        Assert.Equal((0, 1), (plane.Stat("cluster.up.upstream_rq_rx_reset"), plane.Stat("cluster.up.upstream_rq_tx_reset")));
+    }
+
+    [Fact]
+    public void RetriesUsedUp_ReplyTellsTheLastReason()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, route: """ "retry_policy": {"retry_on": "connect-failure", "num_retries": 1} """);
+        upstream.Close();
+        var ends = new StreamEnds();
+        var client = plane.ConnectTo(plane.Manager(ends.Filter));
+        client.Send(Get);
+        plane.ExpectStat("cluster.up.upstream_rq_retry", 1);
+        plane.Loop.Advance(25);
+        plane.Expect(client, "before headers. retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused");
+        Assert.Equal(new EndedStream(503, "UF,URX", "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}", 2), ends.Single);
     }
 
     [Fact]
@@ -170,6 +198,7 @@ public class RouterFilterTests
         server.Send(H2.Reset(1, Http2Error.InternalError));
         plane.Expect(client, ResetPrefix + "remote reset");
         Assert.Equal(new EndedStream(503, "UR", "upstream_reset_before_response_started{remote_reset}", 1), ends.Single);
+        Assert.Equal((1, 0), (plane.Stat("cluster.up.upstream_rq_rx_reset"), plane.Stat("cluster.up.upstream_rq_tx_reset")));
     }
 
     [Fact]

@@ -371,34 +371,42 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         bool started = _responseStarted;
         Abort();
         if (started)
-            Stream.ResetDownstream(failure);
+            Break(failure);
         else
             Reply(failure);
     }
 
+    // The response has begun: it cannot be taken back, only broken off.
+    private void Break(Failure failure)
+    {
+        Stream.Info.Fail(failure);
+        string reason = failure.Row().ResetReason;
+        if (reason.Length > 0)
+            Stream.Info.Details = Failures.ResetDetails(reason, "", responseStarted: true);
+        Stream.ResetDownstream(failure);
+    }
+
     private void Reply(Failure failure)
     {
+        var info = Stream.Info;
         if (_retry.IsExhausted)
-            Stream.Info.Flags |= ResponseFlags.UpstreamRetryLimitExceeded;
-        ClusterStats.CountResponse(_cluster.Stats, failure.Row().Status, isInternal: false);
-        string detail = _try.FailureDetail;
-        if (detail.Length == 0)
+            info.Flags |= ResponseFlags.UpstreamRetryLimitExceeded;
+        ref readonly var row = ref failure.Row();
+        ClusterStats.CountResponse(_cluster.Stats, row.Status, isInternal: false);
+        string transport = _try.FailureDetail;
+        bool retried = info.Attempts > 1;
+        if (row.ResetReason.Length == 0 || (transport.Length == 0 && !retried))
         {
             Stream.Reply(failure);
             return;
         }
-        // As Envoy: the reason of the transport follows that of the reset.
-        Stream.Info.UpstreamTransportFailure = detail;
-        Span<byte> body = stackalloc byte[512];
-        int length = System.Text.Encoding.UTF8.TryGetBytes(failure.Row().Body, body, out int written) ? written : 0;
-        var tail = ", transport failure reason: "u8;
-        if (length + tail.Length + detail.Length * 3 <= body.Length)
+        info.UpstreamTransportFailure = transport;
+        Stream.Reply(failure, new LocalReplyOptions
         {
-            tail.CopyTo(body[length..]);
-            length += tail.Length;
-            length += System.Text.Encoding.UTF8.GetBytes(detail, body[length..]);
-        }
-        Stream.Reply(failure, new LocalReplyOptions { Body = body[..length], HasBody = true });
+            Body = System.Text.Encoding.UTF8.GetBytes(Failures.ResetBody(row.ResetReason, transport, retried)),
+            HasBody = true,
+            Details = Failures.ResetDetails(row.ResetReason, transport),
+        });
     }
 
     /// <summary>Lets go of the present try and starts another, now or after a back-off.</summary>

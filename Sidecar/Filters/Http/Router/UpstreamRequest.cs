@@ -71,6 +71,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
                 break;
             case State.Open:
                 var stream = _stream!;
+                Count(ClusterStats.UpstreamRqTxReset);
                 End();
                 stream.Reset(reason);
                 break;
@@ -166,8 +167,27 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
 
     private void OnReset(Failure reason)
     {
+        switch (reason)
+        {
+            case Failure.UpstreamReset:
+                Count(ClusterStats.UpstreamRqRxReset);
+                break;
+            case Failure.UpstreamProtocolError or Failure.UpstreamHeadersTooLarge or Failure.Http2FlushTimeout:
+                Count(ClusterStats.UpstreamRqTxReset);
+                break;
+            case Failure.UpstreamConnectionTermination or Failure.UpstreamConnectionTerminationOnReuse:
+                Count(ClusterStats.UpstreamRqPendingFailureEject);
+                break;
+        }
         End();
         _router.OnTryFailed(reason);
+    }
+
+    // As Envoy, which counts resets where streams share a connection; with HTTP/1 they are the connection's ends.
+    private void Count(int stat)
+    {
+        if (_pool!.Protocol == HttpVersion.Http2)
+            _host!.Cluster.Stats.Inc(stat);
     }
 
     // The stream lives on while the request is still being sent; with both ends reached it is the pool's again.
