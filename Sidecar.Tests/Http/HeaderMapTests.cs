@@ -64,8 +64,11 @@ public class HeaderMapTests
                         model[first] = (name, model[first].Value + "," + value);
                     break;
                 case 5:
-                    int origin = map.AppendRaw(Ascii.Bytes(name + ": " + value));
-                    map.AddAt(id, origin, name.Length, origin + name.Length + 2, value.Length);
+                    int origin = map.AppendRaw(Ascii.Bytes(name + ": " + value + "\r\n"));
+                    if (random.Next(2) == 0)
+                        map.AddLine(id, origin, name.Length, value.Length);
+                    else
+                        map.AddAt(id, origin, name.Length, origin + name.Length + 2, value.Length);
                     model.Add((name, value));
                     break;
                 case 6 when random.Next(50) == 0:
@@ -99,6 +102,14 @@ public class HeaderMapTests
             at++;
         }
         Assert.Equal(model.Count, at);
+        foreach (var entry in map.Entries)
+        {
+            if ((entry.State & HeaderMap.EntryState.Line) != 0)
+            {
+                int length = entry.NameLength + entry.ValueLength + 4;
+                Assert.Equal($"{Ascii.String(map.NameOf(in entry))}: {Ascii.String(map.ValueOf(in entry))}\r\n", Ascii.String(map.Block.Slice(entry.NameOffset, length)));
+            }
+        }
 
         var values = model.Where(field => field.Name == name).Select(field => field.Value).ToList();
         byte[] nameBytes = Ascii.Bytes(name);

@@ -74,8 +74,12 @@ public sealed class TimerWheelTests
                     wheel.Schedule(timers[id], deadline);
                     model[id] = Math.Max(deadline, now + 1);
                     break;
-                case < 7:
+                case 5:
                     wheel.Cancel(timers[id]);
+                    model.Remove(id);
+                    break;
+                case 6:
+                    wheel.Disarm(timers[id]);
                     model.Remove(id);
                     break;
                 default:
@@ -109,6 +113,44 @@ public sealed class TimerWheelTests
         Assert.Empty(fired);
         wheel.Advance(5000, int.MaxValue, null);
         Assert.Single(fired);
+    }
+
+    [Fact]
+    public void Disarmed_StaysFiled_AndArmsAgainForAStore()
+    {
+        List<(int, long)> fired = [];
+        TimerWheel wheel = new(0);
+        LoopTimer timer = new(new Owner(fired, () => 0));
+        wheel.Schedule(timer, 100);
+        wheel.Disarm(timer);
+        Assert.False(timer.IsArmed);
+        Assert.Equal(0, wheel.Count);
+        Assert.Equal(100, wheel.NextMs());
+        wheel.Schedule(timer, 150);
+        Assert.Equal(1, wheel.Count);
+        Assert.Equal(100, wheel.NextMs());
+        wheel.Advance(149, int.MaxValue, null);
+        Assert.Empty(fired);
+        wheel.Advance(150, int.MaxValue, null);
+        Assert.Single(fired);
+    }
+
+    [Theory]
+    [InlineData(100)]
+    [InlineData(1000)]
+    [InlineData(100_000)]
+    public void Disarmed_IsDroppedWhenItsTimeComes(long delayMs)
+    {
+        List<(int, long)> fired = [];
+        TimerWheel wheel = new(0);
+        LoopTimer timer = new(new Owner(fired, () => 0));
+        wheel.Schedule(timer, delayMs);
+        wheel.Disarm(timer);
+        wheel.Disarm(timer);
+        wheel.Advance(delayMs, int.MaxValue, null);
+        Assert.Empty(fired);
+        Assert.Equal(0, wheel.Count);
+        Assert.Equal(long.MaxValue, wheel.NextMs());
     }
 
     [Fact]

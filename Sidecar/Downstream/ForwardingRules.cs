@@ -1,4 +1,5 @@
 using System;
+using System.Buffers.Binary;
 using Sidecar.Http;
 using Sidecar.Memory;
 using Sidecar.Net;
@@ -13,14 +14,12 @@ namespace Sidecar.Downstream;
 internal static class ForwardingRules
 {
     /// <summary>Fields by which a caller could steer retries, timeouts or stats: only from an internal address.</summary>
-    private static readonly HeaderId[] s_internalOnly =
-    [
+    private static readonly HeaderSet s_internalOnly = new(
         HeaderId.XEnvoyRetriableStatusCodes, HeaderId.XEnvoyRetriableHeaderNames, HeaderId.XEnvoyRetryOn, HeaderId.XEnvoyRetryGrpcOn,
         HeaderId.XEnvoyMaxRetries, HeaderId.XEnvoyUpstreamAltStatName, HeaderId.XEnvoyUpstreamRqTimeoutMs,
         HeaderId.XEnvoyUpstreamRqPerTryTimeoutMs, HeaderId.XEnvoyUpstreamRqTimeoutAltResponse, HeaderId.XEnvoyExpectedRequestTimeoutMs,
         HeaderId.XEnvoyForceTrace, HeaderId.XEnvoyIpTags, HeaderId.XEnvoyOriginalPath, HeaderId.XEnvoyHedgeOnPerTryTimeout,
-        HeaderId.XEnvoyIsTimeoutRetry,
-    ];
+        HeaderId.XEnvoyIsTimeoutRetry);
 
     /// <summary>Applies the rules.</summary>
     /// <param name="head">The request, changed in place.</param>
@@ -82,8 +81,7 @@ internal static class ForwardingRules
                 head.Remove(HeaderId.XEnvoyDownstreamServiceNode);
                 SetExternalAddress(head, remote);
             }
-            foreach (var id in s_internalOnly)
-                head.Remove(id);
+            head.Remove(s_internalOnly);
         }
 
         if (config.GenerateRequestId && (!head.Contains(HeaderId.XRequestId) || (isEdge && !config.PreserveExternalRequestId)))
@@ -127,14 +125,32 @@ internal static class ForwardingRules
     {
         high = (high & ~0xF000UL) | 0x4000;
         low = (low & ~(3UL << 62)) | (2UL << 62);
-        int at = 0;
-        for (int i = 0; i < 32; i++)
-        {
-            if (i is 8 or 12 or 16 or 20)
-                text[at++] = (byte)'-';
-            ulong half = i < 16 ? high : low;
-            text[at++] = "0123456789abcdef"u8[(int)(half >> (60 - 4 * (i & 15))) & 15];
-        }
+        Span<byte> digits = stackalloc byte[32];
+        BinaryPrimitives.WriteUInt64BigEndian(digits, HexDigits((uint)(high >> 32)));
+        BinaryPrimitives.WriteUInt64BigEndian(digits[8..], HexDigits((uint)high));
+        BinaryPrimitives.WriteUInt64BigEndian(digits[16..], HexDigits((uint)(low >> 32)));
+        BinaryPrimitives.WriteUInt64BigEndian(digits[24..], HexDigits((uint)low));
+        text = text[..36];
+        digits[..8].CopyTo(text);
+        text[8] = (byte)'-';
+        digits[8..12].CopyTo(text[9..]);
+        text[13] = (byte)'-';
+        digits[12..16].CopyTo(text[14..]);
+        text[18] = (byte)'-';
+        digits[16..20].CopyTo(text[19..]);
+        text[23] = (byte)'-';
+        digits[20..].CopyTo(text[24..]);
+    }
+
+    // Eight digits at once: four bits to a byte, then '0' added to each, and what lies between '9' and 'a' to those above 9.
+    private static ulong HexDigits(uint value)
+    {
+        ulong nibbles = value;
+        nibbles = (nibbles | nibbles << 16) & 0x0000FFFF0000FFFF;
+        nibbles = (nibbles | nibbles << 8) & 0x00FF00FF00FF00FF;
+        nibbles = (nibbles | nibbles << 4) & 0x0F0F0F0F0F0F0F0F;
+        ulong letters = (nibbles + 0x0606060606060606) >> 4 & 0x0101010101010101;
+        return nibbles + 0x3030303030303030 + letters * ('a' - '9' - 1);
     }
 
     private static void AppendXff(RequestHead head, in Address peer)

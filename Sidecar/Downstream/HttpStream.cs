@@ -202,7 +202,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     {
         _requestEnded = true;
         _info.RequestCompleteMs = _loop.NowMs;
-        _loop.Cancel(_requestTimer);
+        _loop.Disarm(_requestTimer);
     }
 
     private void RunRequestHead(int from)
@@ -705,9 +705,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _closed = true;
         _requestDropped = true;
         _info.EndMs = _loop.NowMs;
-        _loop.Cancel(_idle);
-        _loop.Cancel(_requestTimer);
-        _loop.Cancel(_maxDuration);
+        _loop.Disarm(_idle);
+        _loop.Disarm(_requestTimer);
+        _loop.Disarm(_maxDuration);
         for (int i = 0; i <= _reached; i++)
             EndFilter(_filters[i]);
 
@@ -849,7 +849,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         if (ms > 0)
             _loop.Schedule(_idle, ms);
         else
-            _loop.Cancel(_idle);
+            _loop.Disarm(_idle);
     }
 
     private void CountStatus(int status)

@@ -33,8 +33,10 @@ internal class HeaderMap
     /// <summary>Blocks beyond this go back to the shared pool on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
     private const int KeptBlockBytes = 4096;
 
-    private struct Entry
+    /// <summary>One field, as offsets into the block.</summary>
+    internal struct Entry
     {
+        /// <summary>-1 when the name does not lie in the block: then it is a known one.</summary>
         internal int NameOffset;
         internal int ValueOffset;
         internal int ValueLength;
@@ -44,7 +46,18 @@ internal class HeaderMap
     }
 
     [Flags]
-    private enum EntryState : byte { None = 0, Removed = 1, NeverIndexed = 2 }
+    internal enum EntryState : byte
+    {
+        None = 0,
+        Removed = 1,
+        NeverIndexed = 2,
+
+        /// <summary>Name and value lie in the block as an HTTP/1 field line, "name: value" and CR LF, which a codec has checked.</summary>
+        Line = 4,
+    }
+
+    /// <summary>Bytes around a value in a field line: before it, and behind it.</summary>
+    internal const int LineSeparatorBytes = 2;
 
     private byte[] _block = [];
     private byte[] _retired = [];
@@ -53,7 +66,8 @@ internal class HeaderMap
     private int _count;
     private int _removed;
 
-    // Position + 1 of the first live entry of each known name; 0 means absent.
+    // Known names that live entries have, and for each of them the position of the first; for others the position is old and means nothing.
+    private HeaderSet _present;
     private IdTable _first;
 
     [InlineArray((int)HeaderId.Count)]
@@ -131,20 +145,26 @@ internal class HeaderMap
     internal void AddAt(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength) =>
         AddEntry(id, id == HeaderId.Unknown ? nameOffset : -1, nameLength, valueOffset, valueLength, EntryState.None);
 
-    internal bool Contains(HeaderId id) => _first[(int)id] != 0;
+    /// <summary>Adds a field that lies in the block as a whole field line, lower-case name first.</summary>
+    internal void AddLine(HeaderId id, int nameOffset, int nameLength, int valueLength) =>
+        AddEntry(id, nameOffset, nameLength, nameOffset + nameLength + LineSeparatorBytes, valueLength, EntryState.Line);
+
+    internal bool Contains(HeaderId id) => _present.Contains(id);
+
+    /// <summary>Has any of the names.</summary>
+    internal bool ContainsAny(in HeaderSet ids) => _present.Intersects(in ids);
 
     /// <summary>The first value of a known name; empty when absent (see <see cref="TryGet(HeaderId, out ReadOnlySpan{byte})"/> to tell apart).</summary>
     internal ReadOnlySpan<byte> Get(HeaderId id)
     {
-        int position = _first[(int)id];
-        return position == 0 ? default : ValueOf(in _entries[position - 1]);
+        return _present.Contains(id) ? ValueOf(in _entries[_first[(int)id]]) : default;
     }
 
     internal bool TryGet(HeaderId id, out ReadOnlySpan<byte> value)
     {
-        int position = _first[(int)id];
-        value = position == 0 ? default : ValueOf(in _entries[position - 1]);
-        return position != 0;
+        bool found = _present.Contains(id);
+        value = found ? ValueOf(in _entries[_first[(int)id]]) : default;
+        return found;
     }
 
     /// <summary>The first value of any name (lower case).</summary>
@@ -160,9 +180,10 @@ internal class HeaderMap
     /// </summary>
     internal bool TryGetNext(HeaderId id, ReadOnlySpan<byte> lowerName, scoped ref int index, out ReadOnlySpan<byte> value)
     {
-        if (id != HeaderId.Unknown && index < 0)
-            index = _first[(int)id] - 2;
-        if (index >= -1)
+        bool possible = id == HeaderId.Unknown || _present.Contains(id);
+        if (possible && id != HeaderId.Unknown && index < 0)
+            index = _first[(int)id] - 1;
+        if (possible)
         {
             while (++index < _count)
             {
@@ -192,14 +213,14 @@ internal class HeaderMap
     /// <summary>Sets a known name to one value: the first field keeps its place, others of the name go.</summary>
     internal void Set(HeaderId id, ReadOnlySpan<byte> value)
     {
-        int position = _first[(int)id];
-        if (position == 0)
+        if (!_present.Contains(id))
         {
             Add(id, value);
             return;
         }
-        ReplaceValue(position - 1, value);
-        RemoveAfter(position - 1, id, default);
+        int position = _first[(int)id];
+        ReplaceValue(position, value);
+        RemoveAfter(position, id, default);
     }
 
     /// <summary>Sets any name (lower case) to one value.</summary>
@@ -232,13 +253,12 @@ internal class HeaderMap
     /// <summary>Appends to the first value of a known name with a separator between, or adds the field.</summary>
     internal void AppendValue(HeaderId id, ReadOnlySpan<byte> value, ReadOnlySpan<byte> separator)
     {
-        int position = _first[(int)id];
-        if (position == 0)
+        if (!_present.Contains(id))
         {
             Add(id, value);
             return;
         }
-        ref var entry = ref _entries[position - 1];
+        ref var entry = ref _entries[_first[(int)id]];
         var old = ValueOf(in entry);
         int length = old.Length + separator.Length + value.Length;
         int offset = Reserve(length, out byte[] block);
@@ -248,17 +268,25 @@ internal class HeaderMap
         ByteSize += length - entry.ValueLength;
         entry.ValueOffset = offset;
         entry.ValueLength = length;
+        entry.State &= ~EntryState.Line;
     }
 
     /// <summary>Removes all fields of a known name.</summary>
     /// <returns>True when there were any.</returns>
     internal bool Remove(HeaderId id)
     {
-        int position = _first[(int)id];
-        if (position == 0)
+        if (!_present.Contains(id))
             return false;
-        RemoveAfter(position - 2, id, default);
+        RemoveAfter(_first[(int)id] - 1, id, default);
         return true;
+    }
+
+    /// <summary>Removes all fields of several known names.</summary>
+    internal void Remove(in HeaderSet ids)
+    {
+        var found = _present & ids;
+        while (!found.IsEmpty)
+            Remove(found.Take());
     }
 
     /// <summary>Removes all fields of a name (lower case).</summary>
@@ -294,11 +322,11 @@ internal class HeaderMap
     /// <summary>Empties the map for reuse.</summary>
     internal virtual void Reset()
     {
-        if (_count > 0)
-            _first = default;
+        _present = default;
         _count = _removed = _used = 0;
         ByteSize = 0;
-        ReturnRetired();
+        if (_retired.Length > 0)
+            ReturnRetired();
         if (_block.Length > KeptBlockBytes)
         {
             ArrayPool<byte>.Shared.Return(_block);
@@ -333,29 +361,40 @@ internal class HeaderMap
         }
     }
 
-    private ReadOnlySpan<byte> NameOf(in Entry entry) =>
-        entry.NameOffset < 0 ? HeaderNames.Bytes(entry.Id) : _block.AsSpan(entry.NameOffset, entry.NameLength);
+    // ---- for a codec that writes a whole head, and wants neither a call nor a copy for each field -------------------
 
-    private ReadOnlySpan<byte> ValueOf(in Entry entry) => _block.AsSpan(entry.ValueOffset, entry.ValueLength);
+    /// <summary>All fields in order, removed ones among them. The map must not change meanwhile.</summary>
+    internal ReadOnlySpan<Entry> Entries => _entries.AsSpan(0, _count);
+
+    /// <summary>What the entries' offsets point into.</summary>
+    internal ReadOnlySpan<byte> Block => _block.AsSpan(0, _used);
+
+    internal ReadOnlySpan<byte> NameOf(in Entry entry) =>
+        entry.Id != HeaderId.Unknown ? HeaderNames.Bytes(entry.Id) : _block.AsSpan(entry.NameOffset, entry.NameLength);
+
+    internal ReadOnlySpan<byte> ValueOf(in Entry entry) => _block.AsSpan(entry.ValueOffset, entry.ValueLength);
 
     private bool Matches(in Entry entry, HeaderId id, ReadOnlySpan<byte> lowerName) =>
         (entry.State & EntryState.Removed) == 0 && entry.Id == id && (id != HeaderId.Unknown || NameOf(in entry).SequenceEqual(lowerName));
 
     private void AddEntry(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
     {
-        if (_count == _entries.Length)
+        int count = _count;
+        if ((uint)count >= (uint)_entries.Length)
             GrowEntries();
-        ref var entry = ref _entries[_count];
-        entry.Id = id;
+        ref var entry = ref _entries[count];
         entry.NameOffset = nameOffset;
-        entry.NameLength = (ushort)nameLength;
         entry.ValueOffset = valueOffset;
         entry.ValueLength = valueLength;
+        entry.NameLength = (ushort)nameLength;
+        entry.Id = id;
         entry.State = state;
-        _count++;
-        if (id != HeaderId.Unknown && _first[(int)id] == 0)
-            _first[(int)id] = (ushort)_count;
+        _count = count + 1;
         ByteSize += nameLength + valueLength;
+        if (id == HeaderId.Unknown || _present.Contains(id))
+            return;
+        _present.Add(id);
+        _first[(int)id] = (ushort)count;
     }
 
     private void ReplaceValue(int index, ReadOnlySpan<byte> value)
@@ -367,6 +406,7 @@ internal class HeaderMap
         else
             entry.ValueOffset = Append(value);
         entry.ValueLength = value.Length;
+        entry.State &= ~EntryState.Line;
     }
 
     private int RemoveAfter(int index, HeaderId id, ReadOnlySpan<byte> lowerName)
@@ -388,14 +428,15 @@ internal class HeaderMap
         entry.State |= EntryState.Removed;
         _removed++;
         ByteSize -= entry.NameLength + entry.ValueLength;
-        if (entry.Id == HeaderId.Unknown || _first[(int)entry.Id] != index + 1)
+        if (entry.Id == HeaderId.Unknown || _first[(int)entry.Id] != index)
             return;
-        _first[(int)entry.Id] = 0;
+        _present.Remove(entry.Id);
         for (int i = index + 1; i < _count; i++)
         {
             if (!Matches(in _entries[i], entry.Id, default))
                 continue;
-            _first[(int)entry.Id] = (ushort)(i + 1);
+            _present.Add(entry.Id);
+            _first[(int)entry.Id] = (ushort)i;
             return;
         }
     }

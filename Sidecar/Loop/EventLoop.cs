@@ -61,8 +61,8 @@ internal sealed class EventLoop : IDisposable
     private readonly EventFd _bell;
     private readonly Mailbox _mailbox = new();
     private readonly TimerWheel _timers;
-    private readonly IntrusiveList<LoopWork> _nextTurn = new();
-    private readonly IntrusiveList<LoopWork> _turnEnd = new();
+    private readonly WorkQueue _nextTurn = new(WorkQueueId.NextTurn);
+    private readonly WorkQueue _turnEnd = new(WorkQueueId.TurnEnd);
     private readonly DeferredRelease _released = new();
 
     private LoopHandler?[] _handlers = new LoopHandler?[64];
@@ -185,12 +185,17 @@ internal sealed class EventLoop : IDisposable
     /// <summary>Disarms a timer; nothing happens when it is not armed.</summary>
     public void Cancel(LoopTimer timer) => _timers.Cancel(timer);
 
+    /// <summary>
+    /// As <see cref="Cancel(LoopTimer)"/>, for a timer that is soon armed again: it stays where it is filed, and arming it for no earlier a time costs a store.
+    /// </summary>
+    public void Disarm(LoopTimer timer) => _timers.Disarm(timer);
+
     /// <summary>Calls back in this turn's flush phase: for writes, which are queued until then and sent once. Queued already: nothing happens.</summary>
     public void RunAtTurnEnd(LoopWork work)
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
         if (!work.IsQueued)
-            _turnEnd.AddLast(work);
+            _turnEnd.Add(work);
     }
 
     /// <summary>
@@ -201,11 +206,15 @@ internal sealed class EventLoop : IDisposable
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
         if (!work.IsQueued)
-            _nextTurn.AddLast(work);
+            _nextTurn.Add(work);
     }
 
     /// <summary>Takes a ticket back; nothing happens when it is not queued.</summary>
-    public void Cancel(LoopWork work) => work.List?.Remove(work);
+    public void Cancel(LoopWork work)
+    {
+        if (work.IsQueued)
+            (work.Queue == WorkQueueId.TurnEnd ? _turnEnd : _nextTurn).Remove(work);
+    }
 
     /// <summary>Hands over an object that ended, to be recycled when this turn is over.</summary>
     public void Release(IReleasable item) => _released.Add(item);
@@ -259,7 +268,7 @@ internal sealed class EventLoop : IDisposable
         for (int i = 0; ready.Ok && i < (int)ready.Value; i++)
             Dispatch(_epoll.Token(i), _epoll.Events(i));
 
-        for (int queued = _nextTurn.Count; queued > 0 && _nextTurn.RemoveFirst() is { } work; queued--)
+        for (int queued = _nextTurn.Count; queued > 0 && _nextTurn.Take() is { } work; queued--)
             CallWork(work);
 
         for (int i = 0; i < MessagesPerTurn && _mailbox.Take() is { } message; i++)
@@ -269,7 +278,7 @@ internal sealed class EventLoop : IDisposable
 
         for (int round = 0; round < FlushRounds && !_turnEnd.IsEmpty; round++)
         {
-            for (int queued = _turnEnd.Count; queued > 0 && _turnEnd.RemoveFirst() is { } work; queued--)
+            for (int queued = _turnEnd.Count; queued > 0 && _turnEnd.Take() is { } work; queued--)
                 CallWork(work);
         }
 

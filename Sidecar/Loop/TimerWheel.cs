@@ -22,7 +22,9 @@ internal sealed class LoopTimer(ITimerOwner owner, int kind = 0)
     public readonly int Kind = kind;
 
     // Filed at a time not later than the deadline: moving a deadline back only stores it, and the wheel files the
-    // timer again when the old time comes. An idle timeout that restarts on every byte costs one store.
+    // timer again when the old time comes. An idle timeout that restarts on every byte costs one store. A disarmed timer
+    // stays filed too, and is dropped when that time comes: a pooled stream arms and disarms its timeouts for every
+    // request, and touches the wheel once in a while.
     internal long DeadlineMs;
     internal long FiledMs;
     internal int Bucket = TimerWheel.NotFiled;
@@ -30,7 +32,7 @@ internal sealed class LoopTimer(ITimerOwner owner, int kind = 0)
     internal LoopTimer? Next;
 
     /// <summary>Waiting for its deadline.</summary>
-    public bool IsArmed => Bucket != TimerWheel.NotFiled;
+    public bool IsArmed => Bucket != TimerWheel.NotFiled && DeadlineMs != TimerWheel.Disarmed;
 
     /// <summary>When it will fire, in the loop's <see cref="EventLoop.NowMs"/>; meaningful while armed.</summary>
     public long DueMs => DeadlineMs;
@@ -47,6 +49,9 @@ internal sealed class LoopTimer(ITimerOwner owner, int kind = 0)
 internal sealed class TimerWheel
 {
     internal const int NotFiled = -1;
+
+    /// <summary>The deadline of a timer that is filed and not wanted.</summary>
+    internal const long Disarmed = long.MaxValue;
 
     private const int Levels = 4;
     private const int BucketBits = 8;
@@ -76,28 +81,38 @@ internal sealed class TimerWheel
     /// <summary>Arms <paramref name="timer"/>, or moves its deadline.</summary>
     public void Schedule(LoopTimer timer, long deadlineMs)
     {
+        if (!timer.IsArmed)
+            _count++;
         timer.DeadlineMs = deadlineMs;
         if (timer.Bucket != NotFiled)
         {
             if (deadlineMs >= timer.FiledMs && timer.Bucket != Firing)
                 return;
             Unlink(timer);
-            _count--;
         }
-        _count++;
         File(timer, Math.Max(deadlineMs, _nowMs + 1));
     }
 
-    /// <summary>Disarms <paramref name="timer"/>; nothing happens when it is not armed.</summary>
+    /// <summary>Disarms <paramref name="timer"/> and forgets it; nothing happens when it is not filed.</summary>
     public void Cancel(LoopTimer timer)
     {
         if (timer.Bucket == NotFiled)
             return;
+        if (timer.IsArmed)
+            _count--;
         Unlink(timer);
+    }
+
+    /// <summary>Disarms <paramref name="timer"/> and leaves it filed; nothing happens when it is not armed.</summary>
+    public void Disarm(LoopTimer timer)
+    {
+        if (!timer.IsArmed)
+            return;
+        timer.DeadlineMs = Disarmed;
         _count--;
     }
 
-    /// <summary>When the wheel next has something to do (fire or cascade), or <see cref="long.MaxValue"/>. Never later than the earliest deadline.</summary>
+    /// <summary>When the wheel next has something to do (fire, cascade or drop), or <see cref="long.MaxValue"/>. Never later than the earliest deadline.</summary>
     public long NextMs()
     {
         if (HasOverdue)
@@ -149,6 +164,8 @@ internal sealed class TimerWheel
         while (fired < firesMax && _heads[Firing] is { } timer)
         {
             Unlink(timer);
+            if (timer.DeadlineMs == Disarmed)
+                continue;
             if (timer.DeadlineMs > _nowMs)
             {
                 File(timer, timer.DeadlineMs);
@@ -170,7 +187,8 @@ internal sealed class TimerWheel
         while (_heads[bucket] is { } timer)
         {
             Unlink(timer);
-            File(timer, Math.Max(timer.DeadlineMs, _nowMs));
+            if (timer.DeadlineMs != Disarmed)
+                File(timer, Math.Max(timer.DeadlineMs, _nowMs));
         }
     }
 

@@ -51,6 +51,32 @@ internal static class Ascii
             text[i] = ToLower(text[i]);
     }
 
+    /// <summary>Folds the token at the start of <paramref name="text"/> to lower case in place.</summary>
+    /// <returns>Its length; the byte there is the first that no token has.</returns>
+    internal static int ToLowerToken(Span<byte> text)
+    {
+        var fold = TokenFold;
+        for (int i = 0; i < text.Length; i++)
+        {
+            byte folded = fold[text[i]];
+            if (folded == 0)
+                return i;
+            text[i] = folded;
+        }
+        return text.Length;
+    }
+
+    // Each token character in lower case, 0 for every other byte.
+    private static ReadOnlySpan<byte> TokenFold =>
+        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"u8
+        + "\0!\0#$%&'\0\0*+\0-.\00123456789\0\0\0\0\0\0"u8
+        + "\0abcdefghijklmnopqrstuvwxyz\0\0\0^_"u8
+        + "`abcdefghijklmnopqrstuvwxyz\0|\0~\0"u8
+        + "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"u8
+        + "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"u8
+        + "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"u8
+        + "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"u8;
+
     /// <summary>A string's bytes, one byte per char (Latin-1); chars above 0xFF become '?'.</summary>
     internal static byte[] Bytes(string text) => Encoding.Latin1.GetBytes(text);
 
@@ -61,16 +87,21 @@ internal static class Ascii
     /// <returns>False when it is not one or exceeds <see cref="long.MaxValue"/>.</returns>
     internal static bool TryParseDecimal(ReadOnlySpan<byte> text, out long value)
     {
+        // Nineteen digits fit 64 bits without sign, so one look at the end is enough.
+        ulong sum = 0;
         value = 0;
         if (text.IsEmpty || text.Length > 19)
             return false;
         foreach (byte b in text)
         {
             uint digit = (uint)(b - '0');
-            if (digit > 9 || value > (long.MaxValue - digit) / 10)
+            if (digit > 9)
                 return false;
-            value = value * 10 + digit;
+            sum = sum * 10 + digit;
         }
+        if (sum > long.MaxValue)
+            return false;
+        value = (long)sum;
         return true;
     }
 
@@ -78,9 +109,24 @@ internal static class Ascii
     /// <returns>Bytes written.</returns>
     internal static int FormatDecimal(long value, Span<byte> destination)
     {
-        Utf8Formatter.TryFormat(value, destination, out int written);
-        return written;
+        if ((ulong)value > MaxShortDecimal)
+        {
+            Utf8Formatter.TryFormat(value, destination, out int written);
+            return written;
+        }
+        // Status codes, lengths, milliseconds: a few digits, faster than the general way.
+        uint left = (uint)value;
+        int length = left < 10 ? 1 : left < 100 ? 2 : left < 1000 ? 3 : left < 10_000 ? 4 : left < 100_000 ? 5 : left < 1_000_000 ? 6 : 7;
+        for (int i = length - 1; i >= 0; i--)
+        {
+            uint tens = left / 10;
+            destination[i] = (byte)('0' + left - tens * 10);
+            left = tens;
+        }
+        return length;
     }
+
+    private const ulong MaxShortDecimal = 9_999_999;
 
     /// <summary>Without leading and trailing SP and HTAB (OWS, RFC 9110 section 5.6.3).</summary>
     internal static ReadOnlySpan<byte> TrimOws(ReadOnlySpan<byte> text)

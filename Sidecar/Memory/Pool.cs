@@ -1,21 +1,65 @@
 using System;
-using System.Collections.Generic;
 
 namespace Sidecar.Memory;
 
-/// <summary>Objects of one kind kept for reuse by one worker; at most <c>max</c> are kept, the rest is left to the collector.</summary>
+/// <summary>
+/// Objects of one kind kept for reuse by one worker: <see cref="KeptMin"/> of them for good, and as many as were out at once lately, so that steady
+/// traffic of any width makes none, while what only a burst needed goes back to the garbage collector.
+/// </summary>
 /// <remarks>Worker-owned, no locks. Who returns an object has reset it.</remarks>
-internal sealed class Pool<T>(Func<T> create, int max = 1024) where T : class
+internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) where T : class
 {
-    private readonly Stack<T> _free = new();
+    /// <summary>What is kept however quiet it is.</summary>
+    internal const int KeptMin = 1024;
 
-    internal int FreeCount => _free.Count;
+    /// <summary>A period lasts so many returns: time would say nothing about whether the objects are used.</summary>
+    private const int PeriodReturns = 1 << 16;
 
-    internal T Rent() => _free.TryPop(out var item) ? item : create();
+    private T?[] _free = [];
+    private int _freeCount;
+    private int _rented;
+    private int _rentedPeak;            // of this period
+    private int _rentedPeakBefore;      // of the one before
+    private int _returns;
+
+    internal int FreeCount => _freeCount;
+
+    internal T Rent()
+    {
+        if (++_rented > _rentedPeak)
+            _rentedPeak = _rented;
+        int last = _freeCount - 1;
+        var free = _free;
+        if ((uint)last >= (uint)free.Length)
+            return create();
+        var item = free[last]!;
+        free[last] = null;
+        _freeCount = last;
+        return item;
+    }
 
     internal void Return(T item)
     {
-        if (_free.Count < max)
-            _free.Push(item);
+        _rented--;
+        if (++_returns >= PeriodReturns)
+            EndPeriod();
+        int count = _freeCount;
+        if (count >= Limit)
+            return;
+        if (count == _free.Length)
+            Array.Resize(ref _free, Math.Max(4, count * 2));
+        _free[count] = item;
+        _freeCount = count + 1;
+    }
+
+    private int Limit => Math.Max(keptMin, Math.Max(_rentedPeak, _rentedPeakBefore));
+
+    private void EndPeriod()
+    {
+        _returns = 0;
+        _rentedPeakBefore = _rentedPeak;
+        _rentedPeak = _rented;
+        while (_freeCount > Limit)
+            _free[--_freeCount] = null;
     }
 }

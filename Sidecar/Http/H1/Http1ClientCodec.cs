@@ -65,7 +65,7 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     }
 
     /// <summary>A pool for one worker's codecs.</summary>
-    internal static Pool<Http1ClientStream> NewPool(int max = 1024) => new(() => new Http1ClientStream(), max);
+    internal static Pool<Http1ClientStream> NewPool(int keptMin = Pool<Http1ClientStream>.KeptMin) => new(() => new Http1ClientStream(), keptMin);
 
     internal override BufferChain Output => _output;
     internal override HttpVersion Version => HttpVersion.Http11;

@@ -1,5 +1,7 @@
 using System;
 using System.Buffers;
+using System.Numerics;
+using System.Runtime.Intrinsics;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
 
@@ -51,6 +53,10 @@ internal struct Http1Parser
     /// <summary>Visible ASCII: what a request target consists of.</summary>
     private static readonly SearchValues<byte> s_targetBytes = SearchValues.Create(
         "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"u8);
+
+    /// <summary>Fields that are about the message's framing or the connection, not about the message.</summary>
+    private static readonly HeaderSet s_framing = new(HeaderId.Connection, HeaderId.ContentLength, HeaderId.TransferEncoding, HeaderId.Host,
+        HeaderId.Upgrade, HeaderId.Te, HeaderId.KeepAlive, HeaderId.ProxyConnection, HeaderId.Http2Settings);
 
     /// <summary>A name's length is kept in 16 bits.</summary>
     private const int NameBytesMax = ushort.MaxValue;
@@ -312,7 +318,7 @@ internal struct Http1Parser
         {
             // field-name ":" OWS field-value OWS CRLF: no space before the colon, no folding (RFC 9112 section 5).
             var rest = block[position..];
-            int nameLength = rest.IndexOfAnyExcept(Ascii.TokenBytes);
+            int nameLength = Ascii.ToLowerToken(rest);
             if (nameLength <= 0 || rest[nameLength] != ':')
                 return Stray(rest[nameLength]);
             if (nameLength > NameBytesMax)
@@ -320,7 +326,7 @@ internal struct Http1Parser
             int start = nameLength + 1;
             while (rest[start] is (byte)' ' or (byte)'\t')
                 start++;
-            int end = start + rest[start..].IndexOfAny(s_controls);
+            int end = start + IndexOfControl(rest[start..]);
             if (rest[end] != '\r' || rest[end + 1] != '\n')
                 return Stray(rest[end]);
             int next = end + 2;
@@ -330,9 +336,8 @@ internal struct Http1Parser
                 return Failure.Http1TooManyHeaders;
 
             var name = rest[..nameLength];
-            Ascii.ToLowerInPlace(name);
             var id = HeaderNames.Lookup(name);
-            if (IsFraming(id))
+            if (s_framing.Contains(id))
             {
                 // In trailers they would come too late to mean anything, so they do not travel on.
                 var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, rest[start..end], origin + position + start, map, section, ref info);
@@ -341,7 +346,10 @@ internal struct Http1Parser
             }
             else if (id != HeaderId.Unknown || options.Underscores == UnderscoreAction.Allow || !name.Contains((byte)'_'))
             {
-                map.AddAt(id, origin + position, nameLength, origin + position + start, end - start);
+                if (start == nameLength + HeaderMap.LineSeparatorBytes && rest[nameLength + 1] == ' ' && end + 2 == next)
+                    map.AddLine(id, origin + position, nameLength, end - start);
+                else
+                    map.AddAt(id, origin + position, nameLength, origin + position + start, end - start);
             }
             else if (options.Underscores == UnderscoreAction.Reject)
             {
@@ -356,8 +364,23 @@ internal struct Http1Parser
         return Failure.None;
     }
 
-    private static bool IsFraming(HeaderId id) => id is HeaderId.Connection or HeaderId.ContentLength or HeaderId.TransferEncoding or HeaderId.Host
-        or HeaderId.Upgrade or HeaderId.Te or HeaderId.KeepAlive or HeaderId.ProxyConnection or HeaderId.Http2Settings;
+    // The first byte of s_controls. Values are short, and this knows what it looks for, so it is faster than the general search.
+    private static int IndexOfControl(ReadOnlySpan<byte> text)
+    {
+        int at = 0;
+        for (; at + Vector128<byte>.Count <= text.Length; at += Vector128<byte>.Count)
+        {
+            var bytes = Vector128.Create(text.Slice(at, Vector128<byte>.Count));
+            var controls = (Vector128.LessThan(bytes, Vector128.Create((byte)0x20)) & ~Vector128.Equals(bytes, Vector128.Create((byte)'\t')))
+                | Vector128.Equals(bytes, Vector128.Create((byte)0x7F));
+            uint found = controls.ExtractMostSignificantBits();
+            if (found != 0)
+                return at + BitOperations.TrailingZeroCount(found);
+        }
+        while ((text[at] >= 0x20 || text[at] == '\t') && text[at] != 0x7F)
+            at++;
+        return at;
+    }
 
     private static Failure ReadFraming(HeaderId id, Span<byte> value, int offset, HeaderMap map, Section section, ref Http1HeadInfo info)
     {

@@ -68,7 +68,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     }
 
     /// <summary>A pool for one worker's codecs.</summary>
-    internal static Pool<Http1ServerStream> NewPool(int max = 1024) => new(() => new Http1ServerStream(), max);
+    internal static Pool<Http1ServerStream> NewPool(int keptMin = Pool<Http1ServerStream>.KeptMin) => new(() => new Http1ServerStream(), keptMin);
 
     internal override BufferChain Output => _output;
     internal override HttpVersion Version => HttpVersion.Http11;

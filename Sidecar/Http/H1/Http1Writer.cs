@@ -1,4 +1,5 @@
 using System;
+using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Sidecar.Memory;
@@ -45,7 +46,7 @@ internal ref struct Http1Writer
 
     internal void Field(scoped ReadOnlySpan<byte> name, scoped ReadOnlySpan<byte> value)
     {
-        if (value.ContainsAny((byte)'\r', (byte)'\n', (byte)0))
+        if (SplitsLines(value))
             return;
         var room = _room[_used..];
         int length = name.Length + value.Length + 4;
@@ -86,14 +87,34 @@ internal ref struct Http1Writer
         Field(HeaderNames.Bytes(id), digits[..Ascii.FormatDecimal(value, digits)]);
     }
 
-    /// <summary>Writes the fields that may travel on: not pseudo-headers, not framing, not what belongs to one connection.</summary>
+    /// <summary>
+    /// Writes the fields that may travel on: not pseudo-headers, not framing, not what belongs to one connection. Lines that came from an HTTP/1 peer and were
+    /// not changed are copied as they came, neighbours in one piece.
+    /// </summary>
     internal void Fields(HeaderMap map)
     {
-        foreach (var field in map)
+        var block = map.Block;
+        int from = 0;
+        int to = 0;
+        foreach (ref readonly var entry in map.Entries)
         {
-            if (field.Id == HeaderId.Unknown || !IsConnectionField(field.Id))
-                Field(field.Name, field.Value);
+            if ((entry.State & HeaderMap.EntryState.Removed) != 0 || s_connectionFields.Contains(entry.Id))
+                continue;
+            if ((entry.State & HeaderMap.EntryState.Line) != 0)
+            {
+                if (entry.NameOffset != to)
+                {
+                    Put(block[from..to]);
+                    from = entry.NameOffset;
+                }
+                to = entry.ValueOffset + entry.ValueLength + HeaderMap.LineSeparatorBytes;
+                continue;
+            }
+            Put(block[from..to]);
+            from = to;
+            Field(map.NameOf(in entry), map.ValueOf(in entry));
         }
+        Put(block[from..to]);
     }
 
     /// <summary>Writes the empty line and hands all to the chain.</summary>
@@ -104,9 +125,30 @@ internal ref struct Http1Writer
         _used = 0;
     }
 
-    private static bool IsConnectionField(HeaderId id) => HeaderNames.IsPseudo(id) || id is HeaderId.Connection or HeaderId.ContentLength
-        or HeaderId.TransferEncoding or HeaderId.Upgrade or HeaderId.KeepAlive or HeaderId.ProxyConnection or HeaderId.Te or HeaderId.Host
-        or HeaderId.Http2Settings;
+    private static readonly HeaderSet s_connectionFields = new(
+        HeaderId.Method, HeaderId.Scheme, HeaderId.Authority, HeaderId.Path, HeaderId.Protocol, HeaderId.Connection, HeaderId.ContentLength,
+        HeaderId.TransferEncoding, HeaderId.Upgrade, HeaderId.KeepAlive, HeaderId.ProxyConnection, HeaderId.Te, HeaderId.Host, HeaderId.Http2Settings);
+
+    // Most values are clean and short: whether any byte is below SP is known with a few operations on eight at a time, the last eight overlapping.
+    private static bool SplitsLines(scoped ReadOnlySpan<byte> value)
+    {
+        if (value.Length < sizeof(ulong))
+        {
+            foreach (byte b in value)
+            {
+                if (b is (byte)'\r' or (byte)'\n' or 0)
+                    return true;
+            }
+            return false;
+        }
+        ulong low = BelowSpace(BinaryPrimitives.ReadUInt64LittleEndian(value[^sizeof(ulong)..]));
+        for (int at = 0; at + sizeof(ulong) <= value.Length; at += sizeof(ulong))
+            low |= BelowSpace(BinaryPrimitives.ReadUInt64LittleEndian(value[at..]));
+        return low != 0 && value.ContainsAny((byte)'\r', (byte)'\n', (byte)0);
+    }
+
+    // Not 0 when any of eight bytes is below 0x20: its subtraction borrows into bit 7, which the byte itself did not have.
+    private static ulong BelowSpace(ulong bytes) => (bytes - 0x2020202020202020) & ~bytes & 0x8080808080808080;
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void FieldAcrossBlocks(scoped ReadOnlySpan<byte> name, scoped ReadOnlySpan<byte> value)

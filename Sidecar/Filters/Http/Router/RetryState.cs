@@ -15,6 +15,9 @@ namespace Sidecar.Filters.Http.Router;
 /// <remarks>Worker-owned, part of its <see cref="RouterFilter"/>.</remarks>
 internal sealed class RetryState(FastRandom random)
 {
+    private static readonly HeaderSet s_fields = new(HeaderId.XEnvoyRetryOn, HeaderId.XEnvoyRetryGrpcOn, HeaderId.XEnvoyMaxRetries,
+        HeaderId.XEnvoyRetriableStatusCodes, HeaderId.XEnvoyRetriableHeaderNames);
+
     private readonly List<Host> _tried = [];
     private RetryPolicy? _policy;
     private Cluster _cluster = null!;
@@ -44,6 +47,16 @@ internal sealed class RetryState(FastRandom random)
         _on = _policy?.On ?? RetryOn.None;
         _left = _policy?.NumRetries ?? 1;
         _statusCodes = _policy?.RetriableStatusCodes ?? [];
+        if (head.ContainsAny(s_fields))
+            ReadFields(head);
+        if (_policy is not null && !_policy.AllowsRequest(head))
+            _on = RetryOn.None;
+        // RFC 9110 section 9.2.2: only what is idempotent may be repeated without the client's word.
+        _replayable = !hasBody && head.Method is Method.Get or Method.Head or Method.Options or Method.Trace or Method.Put or Method.Delete;
+    }
+
+    private void ReadFields(RequestHead head)
+    {
         if (head.TryGet(HeaderId.XEnvoyRetryOn, out var retryOn))
             _on |= RetryPolicy.ParseOn(retryOn);
         if (head.TryGet(HeaderId.XEnvoyRetryGrpcOn, out var grpcOn))
@@ -52,15 +65,7 @@ internal sealed class RetryState(FastRandom random)
             _left = (uint)Math.Min(max, uint.MaxValue);
         if (head.TryGet(HeaderId.XEnvoyRetriableStatusCodes, out var codes))
             _statusCodes = RetryPolicy.ParseStatusCodes(codes, _statusCodes);
-        head.Remove(HeaderId.XEnvoyRetryOn);
-        head.Remove(HeaderId.XEnvoyRetryGrpcOn);
-        head.Remove(HeaderId.XEnvoyMaxRetries);
-        head.Remove(HeaderId.XEnvoyRetriableStatusCodes);
-        head.Remove(HeaderId.XEnvoyRetriableHeaderNames);
-        if (_policy is not null && !_policy.AllowsRequest(head))
-            _on = RetryOn.None;
-        // RFC 9110 section 9.2.2: only what is idempotent may be repeated without the client's word.
-        _replayable = !hasBody && head.Method is Method.Get or Method.Head or Method.Options or Method.Trace or Method.Put or Method.Delete;
+        head.Remove(s_fields);
     }
 
     internal void OnHostTried(Host host)

@@ -282,7 +282,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         var info = Stream.Info;
         if (info.FirstUpstreamByteMs == 0)
             info.FirstUpstreamByteMs = _loop.NowMs;
-        _loop.Cancel(_perTryTimer);
+        _loop.Disarm(_perTryTimer);
         // :: Step 5, the outcome
         if (CanSendAgain && _retry.WantsRetry(head, out long backOffMs))
         {
@@ -356,8 +356,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     private void FailTry(Failure failure)
     {
         _try.Cancel(failure);
-        _loop.Cancel(_perTryTimer);
-        _loop.Cancel(_perTryIdleTimer);
+        _loop.Disarm(_perTryTimer);
+        _loop.Disarm(_perTryIdleTimer);
         if (!_responseStarted && CanSendAgain && _retry.WantsRetry(failure, requestSentWhole: _requestEnded && _try.HasSentAll, out long backOffMs))
         {
             TryAgain(backOffMs);
@@ -413,8 +413,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     private void TryAgain(long backOffMs)
     {
         _try.Cancel(Failure.LocalReset);
-        _loop.Cancel(_perTryTimer);
-        _loop.Cancel(_perTryIdleTimer);
+        _loop.Disarm(_perTryTimer);
+        _loop.Disarm(_perTryIdleTimer);
         if (backOffMs > 0)
             _loop.Schedule(_backOffTimer, backOffMs);
         else
@@ -474,11 +474,11 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
 
     private void CancelTimers()
     {
-        _loop.Cancel(_responseTimer);
-        _loop.Cancel(_perTryTimer);
-        _loop.Cancel(_perTryIdleTimer);
-        _loop.Cancel(_backOffTimer);
-        _loop.Cancel(_maxDurationTimer);
+        _loop.Disarm(_responseTimer);
+        _loop.Disarm(_perTryTimer);
+        _loop.Disarm(_perTryIdleTimer);
+        _loop.Disarm(_backOffTimer);
+        _loop.Disarm(_maxDurationTimer);
     }
 
     /// <summary>What the request brings to the choice of its host.</summary>

@@ -52,6 +52,9 @@ internal readonly struct Timeouts
 
     private static bool TakeMs(RequestHead head, HeaderId id, out long ms)
     {
+        ms = 0;
+        if (!head.Contains(id))
+            return false;
         bool given = Ascii.TryParseDecimal(head.Get(id), out ms);
         head.Remove(id);
         return given;
