@@ -28,6 +28,8 @@ internal static class RunCommand
           --drain-time-s N          seconds connections may go on after SIGTERM, 0 to 86400 (default 5)
           --readiness-address A     IP:PORT of /healthz/ready, with --snapshot, or off (default 0.0.0.0:15021)
           --prometheus-address A    IP:PORT of /stats/prometheus, with --snapshot, or off (default 0.0.0.0:15090)
+          --service-node ID         who we are to the control plane (default: the bootstrap's node.id)
+          --service-cluster NAME    and in which cluster (default: its node.cluster)
 
         """;
 
@@ -43,6 +45,8 @@ internal static class RunCommand
         ["--drain-time-s"] = "drain-time-s",
         ["--readiness-address"] = "readiness-address",
         ["--prometheus-address"] = "prometheus-address",
+        ["--service-node"] = "service-node",
+        ["--service-cluster"] = "service-cluster",
     };
 
     /// <summary>Runs until the end of the process.</summary>
@@ -113,6 +117,8 @@ internal static class RunCommand
             DrainTimeMs = line.Number("drain-time-s", 5, 0, 86_400) * 1000,
             ReadinessAddress = readiness,
             PrometheusAddress = prometheus,
+            NodeId = line.Value("service-node"),
+            NodeCluster = line.Value("service-cluster"),
         };
         problem ??= line.Problem;
         return problem is null ? options : null;

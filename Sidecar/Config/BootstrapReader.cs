@@ -3,32 +3,70 @@ using Google.Protobuf;
 using Sidecar.Net;
 using Sidecar.Wire;
 using WireBootstrap = Envoy.Config.Bootstrap.V3;
+using WireCore = Envoy.Config.Core.V3;
 
 namespace Sidecar.Config;
 
 /// <summary>What the process itself takes from an Envoy bootstrap, besides the static resources in it.</summary>
 /// <param name="NodeId">node.id; may be empty.</param>
+/// <param name="NodeCluster">node.cluster; may be empty.</param>
+/// <param name="Node">envoy.config.core.v3.Node, as control planes are told who we are.</param>
 /// <param name="AdminAddress">admin.address, or null.</param>
-internal sealed record BootstrapFacts(string NodeId, Address? AdminAddress);
+internal sealed record BootstrapFacts(string NodeId, string NodeCluster, ReadOnlyMemory<byte> Node, Address? AdminAddress)
+{
+    /// <summary>Why no control plane can be asked; null when nothing is missing. Envoy's words.</summary>
+    internal string? NodeProblem => NodeId.Length > 0 && NodeCluster.Length > 0
+        ? null
+        : "node 'id' and 'cluster' are required. Set it either in 'node' config or via --service-node and --service-cluster options.";
+}
 
-/// <summary>Reads <see cref="BootstrapFacts"/>.</summary>
+/// <summary>What the command line says about the node, in place of the bootstrap; null where it says nothing.</summary>
+/// <param name="NodeId">--service-node.</param>
+/// <param name="NodeCluster">--service-cluster.</param>
+internal readonly record struct NodeOverrides(string? NodeId, string? NodeCluster);
+
+/// <summary>Reads <see cref="BootstrapFacts"/>. Its dynamic_resources are read where discovery is done.</summary>
 internal static class BootstrapReader
 {
+    /// <summary>Who we are, where a bootstrap does not say otherwise.</summary>
+    private const string UserAgent = "sidecar";
+
+    /// <summary>We take resources wrapped in envoy.service.discovery.v3.Resource also in the state of the world.</summary>
+    private const string WrappedResources = "xds.config.resource-in-sotw";
+
     /// <summary>The facts of a bootstrap that <see cref="ResourceReader"/> has read; malformed bytes have none.</summary>
-    internal static BootstrapFacts Read(DiscoveredResource bootstrap)
+    /// <param name="bootstrap">The bootstrap.</param>
+    /// <param name="overrides">What the command line says.</param>
+    /// <param name="version">This product's version, for the node.</param>
+    internal static BootstrapFacts Read(DiscoveredResource bootstrap, NodeOverrides overrides = default, string version = "")
     {
         WireBootstrap.Bootstrap wire;
         try
         {
             wire = WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap.Bytes.Span);
         }
-        catch (InvalidProtocolBufferException)
+        // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
+        catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
         {
-            return new BootstrapFacts("", null);
+            wire = new WireBootstrap.Bootstrap();
         }
         Address? admin = null;
         if (wire.Admin?.Address?.SocketAddress is { } socket && Address.TryParseIp(socket.Address.AsSpan(), out var parsed, (ushort)Math.Min(socket.PortValue, 65535)))
             admin = parsed;
-        return new BootstrapFacts(wire.Node?.Id ?? "", admin);
+        var node = ReadNode(wire.Node ?? new WireCore.Node(), overrides, version);
+        return new BootstrapFacts(node.Id, node.Cluster, node.ToByteArray(), admin);
+    }
+
+    private static WireCore.Node ReadNode(WireCore.Node node, NodeOverrides overrides, string version)
+    {
+        node.Id = overrides.NodeId ?? node.Id;
+        node.Cluster = overrides.NodeCluster ?? node.Cluster;
+        if (node.UserAgentName.Length == 0)
+            node.UserAgentName = UserAgent;
+        if (node.UserAgentVersionTypeCase == WireCore.Node.UserAgentVersionTypeOneofCase.None && version.Length > 0)
+            node.UserAgentVersion = version;
+        if (!node.ClientFeatures.Contains(WrappedResources))
+            node.ClientFeatures.Add(WrappedResources);
+        return node;
     }
 }

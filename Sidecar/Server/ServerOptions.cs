@@ -23,4 +23,8 @@ internal sealed record ServerOptions
     /// <summary>Where the built-in readiness and metrics listeners are, with a snapshot; null: there is none.</summary>
     internal Address? ReadinessAddress { get; init; } = Address.IPv4(0, 15021);
     internal Address? PrometheusAddress { get; init; } = Address.IPv4(0, 15090);
+
+    /// <summary>Who we are to control planes, in place of the bootstrap's node; null: as it says.</summary>
+    internal string? NodeId { get; init; }
+    internal string? NodeCluster { get; init; }
 }

@@ -44,5 +44,11 @@ internal abstract class DiscoverySource
     /// <param name="typeUrl">One of <see cref="Wire.ResourceTypes"/>.</param>
     /// <param name="wildcard">All resources the control plane has for us, as for listeners and clusters.</param>
     /// <param name="names">These besides. None, and no wildcard: no more interest; resources that were there are then forgotten without a word.</param>
-    internal abstract void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names);
+    /// <param name="fetchTimeoutMs">
+    /// initial_fetch_timeout of what is new in this call, for resources whose own ConfigSource says one; 0: wait for ever; null: what the bootstrap says.
+    /// </param>
+    internal abstract void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null);
+
+    /// <summary>What the control plane calls itself (control_plane.identifier); empty until it has said so.</summary>
+    internal virtual string ControlPlane => "";
 }

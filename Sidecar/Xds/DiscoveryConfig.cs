@@ -1,0 +1,220 @@
+using System;
+using System.Collections.Generic;
+using System.Text;
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using Sidecar.Upstream;
+using Sidecar.Wire;
+using WireBootstrap = Envoy.Config.Bootstrap.V3;
+using WireCore = Envoy.Config.Core.V3;
+
+namespace Sidecar.Xds;
+
+/// <summary>Where the resources of one type come from. Immutable.</summary>
+internal abstract record DiscoveryOrigin;
+
+/// <summary>The aggregated stream.</summary>
+internal sealed record AdsOrigin : DiscoveryOrigin;
+
+/// <summary>A gRPC stream of this type alone.</summary>
+internal sealed record GrpcOrigin(GrpcSourceConfig Config) : DiscoveryOrigin;
+
+/// <summary>A file with a DiscoveryResponse.</summary>
+/// <param name="Path">The file.</param>
+/// <param name="WatchedDirectory">Where a move tells that it has changed; empty: its own folder.</param>
+internal sealed record PathOrigin(string Path, string WatchedDirectory) : DiscoveryOrigin;
+
+/// <summary>What a bootstrap says about discovery: its dynamic_resources.</summary>
+internal sealed record DiscoveryConfig
+{
+    private const string AggregatedService = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
+
+    /// <summary>ads_config; null: there is no aggregated stream.</summary>
+    internal GrpcSourceConfig? Ads { get; private init; }
+
+    /// <summary>cds_config; null: clusters are not discovered.</summary>
+    internal DiscoveryOrigin? Clusters { get; private init; }
+
+    /// <summary>lds_config; null: listeners are not discovered.</summary>
+    internal DiscoveryOrigin? Listeners { get; private init; }
+
+    /// <summary>initial_fetch_timeout of either, where given.</summary>
+    internal IReadOnlyDictionary<string, long> FetchTimeoutsMs { get; private init; } = new Dictionary<string, long>();
+
+    /// <summary>There is something to discover.</summary>
+    internal bool IsUsed => Clusters is not null || Listeners is not null || Ads is not null;
+
+    /// <summary>The clusters that control planes are in; they must be among the bootstrap's static ones.</summary>
+    internal IEnumerable<string> ControlPlanes
+    {
+        get
+        {
+            if (Ads is not null)
+                yield return Ads.Target.Cluster;
+            if (Clusters is GrpcOrigin clusters)
+                yield return clusters.Config.Target.Cluster;
+            if (Listeners is GrpcOrigin listeners)
+                yield return listeners.Config.Target.Cluster;
+        }
+    }
+
+    /// <summary>Reads the dynamic_resources of a bootstrap's wire bytes.</summary>
+    /// <param name="bootstrap">envoy.config.bootstrap.v3.Bootstrap.</param>
+    /// <param name="problems">What is wrong, by path; an error refuses the bootstrap.</param>
+    internal static DiscoveryConfig Read(ReadOnlySpan<byte> bootstrap, WireProblems problems)
+    {
+        WireBootstrap.Bootstrap wire;
+        try
+        {
+            wire = WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap);
+        }
+        // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
+        catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
+        {
+            problems.Add(new WireProblem(WireProblemKind.Invalid, "", "malformed bytes: " + broken.Message, 0, 0));
+            return new DiscoveryConfig();
+        }
+        return wire.DynamicResources is { } dynamic ? new Reader(problems).Read(dynamic) : new DiscoveryConfig();
+    }
+
+    /// <summary>Reads the messages, with the path of each.</summary>
+    private sealed class Reader(WireProblems problems)
+    {
+        private readonly Dictionary<string, long> _fetchTimeoutsMs = new(StringComparer.Ordinal);
+
+        internal DiscoveryConfig Read(WireBootstrap.Bootstrap.Types.DynamicResources dynamic)
+        {
+            const string path = "dynamic_resources";
+            var ads = dynamic.AdsConfig is { } config ? ReadGrpc(config, AggregatedService, "AggregatedResources", path + ".ads_config") : null;
+            return new DiscoveryConfig
+            {
+                Ads = ads,
+                Clusters = ReadSource(dynamic.CdsConfig, ResourceTypes.Cluster, dynamic.AdsConfig is not null, path + ".cds_config"),
+                Listeners = ReadSource(dynamic.LdsConfig, ResourceTypes.Listener, dynamic.AdsConfig is not null, path + ".lds_config"),
+                FetchTimeoutsMs = _fetchTimeoutsMs,
+            };
+        }
+
+        private DiscoveryOrigin? ReadSource(WireCore.ConfigSource? source, string typeUrl, bool hasAds, string path)
+        {
+            if (source is null)
+                return null;
+            if (source.InitialFetchTimeout is { } timeout)
+                _fetchTimeoutsMs[typeUrl] = Milliseconds(timeout, 0, path + ".initial_fetch_timeout");
+            switch (source.ConfigSourceSpecifierCase)
+            {
+                case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads:
+                    if (!hasAds)
+                        Reject(path + ".ads", "there is no dynamic_resources.ads_config to say where ADS is");
+                    return new AdsOrigin();
+                case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.PathConfigSource:
+                    return ReadPath(source.PathConfigSource.Path, source.PathConfigSource.WatchedDirectory?.Path ?? "", path + ".path_config_source.path");
+                case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Path:
+                    return ReadPath(source.Path, "", path + ".path");
+                case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.ApiConfigSource:
+                    return ReadApi(source.ApiConfigSource, typeUrl, path + ".api_config_source");
+                default:
+                    Reject(path, "says no source: ads, path_config_source or api_config_source is expected");
+                    return null;
+            }
+        }
+
+        private PathOrigin? ReadPath(string file, string watchedDirectory, string path)
+        {
+            if (file.Length == 0)
+                Reject(path, "is empty; it must be the path of a file");
+            else if (file.EndsWith(".yaml", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".yml", StringComparison.OrdinalIgnoreCase))
+                Reject(path, "YAML is not read; convert it to JSON");
+            else
+                return new PathOrigin(file, watchedDirectory);
+            return null;
+        }
+
+        private DiscoveryOrigin? ReadApi(WireCore.ApiConfigSource api, string typeUrl, string path)
+        {
+            (string service, string method) = typeUrl == ResourceTypes.Cluster
+                ? ("/envoy.service.cluster.v3.ClusterDiscoveryService/", "Clusters")
+                : ("/envoy.service.listener.v3.ListenerDiscoveryService/", "Listeners");
+            if (api.ApiType is WireCore.ApiConfigSource.Types.ApiType.AggregatedGrpc or WireCore.ApiConfigSource.Types.ApiType.AggregatedDeltaGrpc)
+                return ReadGrpc(api, AggregatedService, "AggregatedResources", path) is { } aggregated ? new GrpcOrigin(aggregated) : null;
+            return ReadGrpc(api, service, method, path) is { } config ? new GrpcOrigin(config) : null;
+        }
+
+        private GrpcSourceConfig? ReadGrpc(WireCore.ApiConfigSource api, string service, string method, string path)
+        {
+            bool? isDelta = api.ApiType switch
+            {
+                WireCore.ApiConfigSource.Types.ApiType.Grpc or WireCore.ApiConfigSource.Types.ApiType.AggregatedGrpc => false,
+                WireCore.ApiConfigSource.Types.ApiType.DeltaGrpc or WireCore.ApiConfigSource.Types.ApiType.AggregatedDeltaGrpc => true,
+                _ => null,
+            };
+            if (isDelta is null)
+            {
+                Reject(path + ".api_type", "must be GRPC or DELTA_GRPC");
+                return null;
+            }
+            if (api.TransportApiVersion != WireCore.ApiVersion.V3)
+                Reject(path + ".transport_api_version", "must be V3: AUTO and V2 are the transport of 2020");
+            if (api.GrpcServices.Count == 0)
+            {
+                Reject(path + ".grpc_services", "is empty; a gRPC service must say where the control plane is");
+                return null;
+            }
+            for (int i = 1; i < api.GrpcServices.Count; i++)
+                Unsupported($"{path}.grpc_services[{i}]", "only the first control plane is asked");
+            return ReadService(api.GrpcServices[0], path + ".grpc_services[0]") is { } found
+                ? found with { Service = service, Method = method, IsDelta = isDelta.Value }
+                : null;
+        }
+
+        private GrpcSourceConfig? ReadService(WireCore.GrpcService service, string path)
+        {
+            if (service.EnvoyGrpc is not { } grpc)
+            {
+                Reject(path, "envoy_grpc is expected: the control plane must be in a cluster of this bootstrap");
+                return null;
+            }
+            if (grpc.ClusterName.Length == 0)
+                Reject(path + ".envoy_grpc.cluster_name", "must not be empty");
+            var metadata = new List<(string, byte[])>();
+            for (int i = 0; i < service.InitialMetadata.Count; i++)
+            {
+                var value = service.InitialMetadata[i];
+                string name = value.Key.ToLowerInvariant();
+                if (name.Length == 0 || name.StartsWith(':') || name.StartsWith("grpc-", StringComparison.Ordinal))
+                    Reject($"{path}.initial_metadata[{i}].key", $"'{value.Key}' is not a name of metadata");
+                else
+                    metadata.Add((name, value.RawValue.Length > 0 ? value.RawValue.ToByteArray() : Encoding.UTF8.GetBytes(value.Value)));
+            }
+            var target = new GrpcTarget(grpc.ClusterName, grpc.Authority, metadata);
+            if (grpc.MaxReceiveMessageLength is > 0 and <= int.MaxValue and var bytesMax)
+                target = target with { MessageBytesMax = (int)bytesMax };
+            var backoff = (grpc.RetryPolicy ?? service.RetryPolicy)?.RetryBackOff;
+            string backoffPath = path + (grpc.RetryPolicy is null ? "" : ".envoy_grpc") + ".retry_policy.retry_back_off";
+            long baseMs = backoff?.BaseInterval is { } first ? Milliseconds(first, 1, backoffPath + ".base_interval") : Backoff.DefaultBaseMs;
+            long maxMs = backoff?.MaxInterval is { } longest
+                ? Milliseconds(longest, 1, backoffPath + ".max_interval")
+                : backoff is null ? Backoff.DefaultMaxMs : baseMs * 10;
+            if (maxMs < baseMs)
+                Reject(backoffPath + ".max_interval", "must be greater than or equal to base_interval");
+            return new GrpcSourceConfig(target, "", "", false) { BackoffBaseMs = baseMs, BackoffMaxMs = maxMs };
+        }
+
+        private long Milliseconds(Duration duration, long min, string path)
+        {
+            // A duration that long is as good as none.
+            if (duration.Seconds is >= 0 and < 1_000_000_000 && duration.Nanos is >= 0 and < 1_000_000_000)
+            {
+                long ms = duration.Seconds * 1000 + (duration.Nanos + 999_999) / 1_000_000;
+                if (ms >= min)
+                    return ms;
+            }
+            Reject(path, min > 0 ? "must be at least 1 ms" : "must not be negative");
+            return min;
+        }
+
+        private void Reject(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Invalid, path, reason, 0, 0));
+
+        private void Unsupported(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Unsupported, path, reason, 0, 0));
+    }
+}

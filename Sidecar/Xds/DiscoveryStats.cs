@@ -1,0 +1,73 @@
+using Sidecar.Memory;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Wire;
+
+namespace Sidecar.Xds;
+
+/// <summary>What is counted of one subscription; names are Envoy's.</summary>
+internal static class SubscriptionStats
+{
+    internal const int InitFetchTimeout = 0;
+    internal const int UpdateAttempt = 1;
+    internal const int UpdateFailure = 2;
+    internal const int UpdateRejected = 3;
+    internal const int UpdateSuccess = 4;
+
+    /// <summary>When the last update succeeded, Unix milliseconds.</summary>
+    internal const int UpdateTime = 5;
+
+    /// <summary>A hash of the last version that was accepted.</summary>
+    internal const int Version = 6;
+
+    /// <summary>Milliseconds from the last byte of an answer to its acknowledgement.</summary>
+    internal const int UpdateDuration = 7;
+
+    internal static readonly StatsSchema Schema = new(
+        new StatDefinition("init_fetch_timeout"),
+        new StatDefinition("update_attempt"),
+        new StatDefinition("update_failure"),
+        new StatDefinition("update_rejected"),
+        new StatDefinition("update_success"),
+        new StatDefinition("update_time", StatKind.Gauge),
+        new StatDefinition("version", StatKind.Gauge),
+        new StatDefinition("update_duration", StatKind.Histogram));
+
+    /// <summary>The cells of a type that has stats of its own: clusters and listeners. Endpoints and routes are counted where each is used.</summary>
+    internal static StatsCells? Cells(StatsRegistry registry, string typeUrl) => typeUrl switch
+    {
+        ResourceTypes.Cluster => DiscoveryStats.Permanent(registry, Schema, "cluster_manager.cds."),
+        ResourceTypes.Listener => DiscoveryStats.Permanent(registry, Schema, "listener_manager.lds."),
+        _ => null,
+    };
+
+    /// <summary>Notes a version that was accepted.</summary>
+    internal static void SetVersion(StatsCells cells, string version) =>
+        cells.Set(Version, (long)(XxHash64.Hash(System.Text.Encoding.UTF8.GetBytes(version)) & long.MaxValue));
+}
+
+/// <summary>What is counted of the stream to a control plane; names are Envoy's.</summary>
+internal static class ControlPlaneStats
+{
+    internal const int ConnectedState = 0;
+    internal const int PendingRequests = 1;
+    internal const int RateLimitEnforced = 2;
+
+    internal static readonly StatsSchema Schema = new(
+        new StatDefinition("connected_state", StatKind.Gauge),
+        new StatDefinition("pending_requests", StatKind.Gauge),
+        new StatDefinition("rate_limit_enforced"));
+
+    internal static StatsCells Cells(StatsRegistry registry) => DiscoveryStats.Permanent(registry, Schema, "control_plane.");
+}
+
+/// <summary>Stats that no snapshot owns.</summary>
+internal static class DiscoveryStats
+{
+    /// <summary>The control loop's cells of a scope that lives as long as the process.</summary>
+    internal static StatsCells Permanent(StatsRegistry registry, StatsSchema schema, string prefix)
+    {
+        var scope = registry.Scope(schema, prefix);
+        scope.Generation = long.MaxValue;
+        return scope.Cells(registry.ControlWriter);
+    }
+}

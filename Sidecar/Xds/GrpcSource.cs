@@ -1,0 +1,195 @@
+using System;
+using System.Collections.Generic;
+using Sidecar.Http;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Telemetry;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream;
+using Sidecar.Wire;
+
+namespace Sidecar.Xds;
+
+/// <summary>How a control plane is spoken to by gRPC. Immutable.</summary>
+/// <param name="Target">Where it is.</param>
+/// <param name="Service">"/envoy.service.discovery.v3.AggregatedDiscoveryService/" or the service of one type.</param>
+/// <param name="Method">The method's name after "Stream" or "Delta": "AggregatedResources", "Clusters".</param>
+/// <param name="IsDelta">Which of the two forms.</param>
+internal sealed record GrpcSourceConfig(GrpcTarget Target, string Service, string Method, bool IsDelta)
+{
+    internal long BackoffBaseMs { get; init; } = Backoff.DefaultBaseMs;
+    internal long BackoffMaxMs { get; init; } = Backoff.DefaultMaxMs;
+    internal string Path => Service + (IsDelta ? "Delta" : "Stream") + Method;
+}
+
+/// <summary>
+/// A control plane on a gRPC stream: ADS, or the stream of one type.
+/// <code>
+///   Start ─→ connecting ─→ open ─→ closed ─┐       requests at the end of each turn in which there is reason for them
+///                ↑                         │       an answer is unwrapped as it arrives, handed over, acknowledged
+///                └──── jittered wait ──────┘       starting over at 500 ms once an answer came
+/// </code>
+/// </summary>
+/// <remarks>Control loop.</remarks>
+internal sealed class GrpcSource : SubscribingSource
+{
+    private readonly GrpcSourceConfig _config;
+    private readonly Clusters _clusters;
+    private readonly DiscoveryProtocol _protocol;
+    private readonly ResponseReader _reader = new();
+    private readonly WireWriter _request = new(1024);
+    private readonly Backoff _backoff;
+    private readonly LoopTimer _retry;
+    private readonly LoopWork _send;
+    private readonly StatsCells _stats;
+    private readonly HashSet<string> _unknownTypes = new(StringComparer.Ordinal);
+    private GrpcCall? _call;
+    private string _controlPlane = "";
+
+    /// <param name="loop">The control loop.</param>
+    /// <param name="clusters">Its own clusters, among which the target is.</param>
+    /// <param name="config">How to speak to it.</param>
+    /// <param name="node">envoy.config.core.v3.Node.</param>
+    /// <param name="target">Who takes what comes.</param>
+    /// <param name="stats">The process's stats.</param>
+    /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
+    /// <param name="random">For the waits between attempts.</param>
+    internal GrpcSource(
+        EventLoop loop, Clusters clusters, GrpcSourceConfig config, ReadOnlyMemory<byte> node, IDiscoveryTarget target, StatsRegistry stats,
+        IReadOnlyDictionary<string, long> fetchTimeoutsMs, FastRandom random)
+        : base(loop, target, stats, fetchTimeoutsMs)
+    {
+        _clusters = clusters;
+        _config = config;
+        _protocol = config.IsDelta ? new DeltaDiscovery(node) : new StateOfTheWorld(node);
+        _backoff = new Backoff(config.BackoffBaseMs, config.BackoffMaxMs, random);
+        _retry = new LoopTimer(this);
+        _send = new LoopWork(this);
+        _stats = ControlPlaneStats.Cells(stats);
+    }
+
+    internal override string ControlPlane => _controlPlane;
+
+    internal override void Start() => Connect();
+
+    internal override void Stop()
+    {
+        base.Stop();
+        Loop.Cancel(_retry);
+        Loop.Cancel(_send);
+        _call?.Cancel();
+        _call = null;
+        _stats.Set(ControlPlaneStats.ConnectedState, 0);
+    }
+
+    protected override void OnNewType(Subscription subscription) => _protocol.Add(subscription);
+
+    protected override void OnInterest() => Send();
+
+    // ---- the stream ---------------------------------------------------------------------------------------------
+
+    protected override void OnOwnTimer(LoopTimer timer) => Connect();
+
+    private void Connect()
+    {
+        _protocol.OnStreamStart();
+        _unknownTypes.Clear();
+        _call = new GrpcCall(_clusters, _config.Target, new Events(this));
+        _call.Start(_config.Path);
+    }
+
+    private void OnOpened()
+    {
+        _stats.Set(ControlPlaneStats.ConnectedState, 1);
+        Log.Info("config", $"{_config.Method} stream to {Source} is open");
+        TellConnection(true, "");
+        SendAtTurnEnd();
+    }
+
+    private void OnClosed(GrpcStatus status, string message)
+    {
+        _call = null;
+        _stats.Set(ControlPlaneStats.ConnectedState, 0);
+        CountFailure();
+        long waitMs = _backoff.NextMs();
+        string reason = $"{(_config.IsDelta ? "Delta" : "Stream")}{_config.Method} gRPC config stream to {_config.Target.Cluster} closed: {(int)status}, {message}";
+        Log.Warning("config", $"{reason}; next attempt in {waitMs} ms");
+        Loop.Schedule(_retry, waitMs);
+        TellConnection(false, reason);
+    }
+
+    /// <summary>Ends a stream that makes no sense; the next one comes after a wait.</summary>
+    private void GiveUp(GrpcStatus status, string reason)
+    {
+        _call?.Cancel();
+        OnClosed(status, reason);
+    }
+
+    private string Source => _call is { IsOpen: true } call ? call.RemoteAddress.ToString() : _config.Target.Cluster;
+
+    // ---- requests -----------------------------------------------------------------------------------------------
+
+    private void SendAtTurnEnd()
+    {
+        if (!IsStopped)
+            Loop.RunAtTurnEnd(_send);
+    }
+
+    protected override void OnTurnEnd() => Send();
+
+    private void Send()
+    {
+        while (_call is { IsOpen: true, IsSendBlocked: false } call && _protocol.TryTakeRequest(_request))
+            call.Send(_request.Written);
+    }
+
+    // ---- answers ------------------------------------------------------------------------------------------------
+
+    private void OnMessageEnd()
+    {
+        var response = _reader.End();
+        if (response is null)
+        {
+            GiveUp(GrpcStatus.Internal, $"a message is no {(_config.IsDelta ? "DeltaDiscoveryResponse" : "DiscoveryResponse")}: {_reader.Problem}");
+            return;
+        }
+        _controlPlane = response.ControlPlane.Length > 0 ? response.ControlPlane : _controlPlane;
+        var subscription = Find(response.TypeUrl);
+        if (subscription is null)
+        {
+            if (_unknownTypes.Count < 100 && _unknownTypes.Add(response.TypeUrl))
+                Log.Warning("config", $"{Source} sent type URL '{response.TypeUrl}', to which nobody is subscribed; ignored");
+            return;
+        }
+        foreach (var error in response.Errors)
+            Log.Warning("config", $"{Source} cannot give {ResourceTypes.Noun(subscription.TypeUrl)} {error.Name}: {error.Reason}");
+        // An answer is what a control plane is for: the next attempt begins with the shortest wait.
+        _backoff.Reset();
+        var rejections = Deliver(subscription, response, Source);
+        if (IsStopped || _call is null)
+            return;
+        if (rejections.Count > 0)
+            Log.Warning("config", $"{Source}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
+        if (_protocol.OnAnswer(subscription, response.Nonce, rejections))
+            SendAtTurnEnd();
+        else
+            GiveUp(GrpcStatus.ResourceExhausted, $"{DiscoveryProtocol.AcknowledgementsMax} acknowledgements are not taken");
+    }
+
+    private sealed class Events(GrpcSource owner) : GrpcCallEvents
+    {
+        internal override void OnOpened() => owner.OnOpened();
+        internal override void OnMessageStart(int length) => owner._reader.Begin(owner._config.IsDelta);
+
+        internal override void OnMessagePart(ReadOnlySpan<byte> bytes)
+        {
+            owner._reader.Feed(bytes);
+            if (owner._reader.Problem.Length > 0)
+                owner.OnMessageEnd();
+        }
+
+        internal override void OnMessageEnd() => owner.OnMessageEnd();
+        internal override void OnSendReady() => owner.SendAtTurnEnd();
+        internal override void OnClosed(GrpcStatus status, string message) => owner.OnClosed(status, message);
+    }
+}

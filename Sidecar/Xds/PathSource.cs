@@ -1,0 +1,135 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using Sidecar.Loop;
+using Sidecar.Telemetry;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Wire;
+
+namespace Sidecar.Xds;
+
+/// <summary>
+/// A filesystem subscription: a file that holds a DiscoveryResponse as JSON, taken as the state of the world, and taken again when it is replaced (by
+/// a move, as Envoy watches it, and also when it is written in place).
+/// </summary>
+/// <remarks>Control loop.</remarks>
+internal sealed class PathSource : SubscribingSource
+{
+    /// <summary>As for snapshots: keeps a mistaken path from filling the memory.</summary>
+    private const long FileBytesMax = 512L * 1024 * 1024;
+
+    private readonly PathOrigin _origin;
+    private readonly FileSource _watch;
+    private readonly ResponseReader _reader = new();
+    private bool _started;
+    private int _readFor = -1;
+
+    /// <param name="loop">The control loop.</param>
+    /// <param name="origin">The file.</param>
+    /// <param name="target">Who takes what comes.</param>
+    /// <param name="stats">The process's stats.</param>
+    /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
+    internal PathSource(EventLoop loop, PathOrigin origin, IDiscoveryTarget target, StatsRegistry stats, IReadOnlyDictionary<string, long> fetchTimeoutsMs)
+        : base(loop, target, stats, fetchTimeoutsMs)
+    {
+        _origin = origin;
+        _watch = new FileSource(loop, origin.WatchedDirectory.Length > 0 ? origin.WatchedDirectory : origin.Path, ReadFile);
+    }
+
+    internal override void Start()
+    {
+        _started = true;
+        if (!_watch.Start())
+            Log.Warning("config", $"{_origin.Path} cannot be watched (inotify): a change is not seen");
+        OnInterest();
+    }
+
+    internal override void Stop()
+    {
+        base.Stop();
+        _watch.Stop();
+    }
+
+    // Read once for an interest; then whenever it changes.
+    protected override void OnInterest()
+    {
+        if (!_started || Subscriptions.Count == 0 || _readFor == Subscriptions[0].InterestNumber)
+            return;
+        _readFor = Subscriptions[0].InterestNumber;
+        ReadFile();
+    }
+
+    private void ReadFile()
+    {
+        if (IsStopped || Subscriptions.Count == 0)
+            return;
+        var subscription = Subscriptions[0];
+        byte[] document;
+        try
+        {
+            if (new FileInfo(_origin.Path) is { Exists: true, Length: > FileBytesMax })
+                throw new IOException($"it is larger than {FileBytesMax >> 20} MiB");
+            document = File.ReadAllBytes(_origin.Path);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            Fail(subscription, failure.Message);
+            return;
+        }
+        var problems = new WireProblems();
+        byte[]? wire = ResponseJson.Read(document, problems);
+        if (wire is null)
+        {
+            Fail(subscription, ResponseJson.Reason(problems));
+            return;
+        }
+        _reader.Begin(isDelta: false);
+        _reader.Feed(wire);
+        var response = _reader.End();
+        if (response is null)
+        {
+            Fail(subscription, _reader.Problem);
+            return;
+        }
+        if (response.TypeUrl.Length == 0)
+            response.TypeUrl = subscription.TypeUrl;
+        if (response.TypeUrl != subscription.TypeUrl)
+        {
+            Fail(subscription, $"it holds {response.TypeUrl}, and {ResourceTypes.Noun(subscription.TypeUrl)}s are expected");
+            return;
+        }
+        var rejections = Deliver(subscription, response, _origin.Path);
+        if (rejections.Count > 0)
+            Log.Warning("config", $"{_origin.Path}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
+    }
+
+    private void Fail(Subscription subscription, string reason)
+    {
+        subscription.Stats?.Inc(SubscriptionStats.UpdateAttempt);
+        subscription.Stats?.Inc(SubscriptionStats.UpdateRejected);
+        Log.Warning("config", $"Filesystem config update failure: in {_origin.Path}, {reason}; what is in use stays");
+    }
+}
+
+/// <summary>A DiscoveryResponse written as JSON, as files and REST have it.</summary>
+internal static class ResponseJson
+{
+    /// <summary>The response's wire bytes; null with the problems when it is none.</summary>
+    internal static byte[]? Read(ReadOnlySpan<byte> document, WireProblems problems)
+    {
+        var type = SchemaTable.Find("envoy.service.discovery.v3.DiscoveryResponse"u8)!;
+        var output = new WireWriter(document.Length / 2 + 64);
+        return Transcoder.TryReadJson(document, type, problems, output) ? output.Written.ToArray() : null;
+    }
+
+    /// <summary>The first thing that is wrong.</summary>
+    internal static string Reason(WireProblems problems)
+    {
+        foreach (var problem in problems.List)
+        {
+            if (problem.IsError)
+                return $"line {problem.Line}: {(problem.Path.Length > 0 ? problem.Path + ": " : "")}{problem.Reason}";
+        }
+        return "it is no DiscoveryResponse";
+    }
+}
