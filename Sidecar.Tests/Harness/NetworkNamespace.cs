@@ -31,15 +31,19 @@ internal sealed class NetworkNamespace : IDisposable
     /// <summary>Lays a cable to another namespace with an address at each end, and the host routes that make both reachable.</summary>
     internal void Connect(NetworkNamespace other, string ownAddress, string otherAddress, string linkName)
     {
-        bool v6 = ownAddress.Contains(':');
-        var width = v6 ? "/128" : "/32";
         Ip("link", "add", linkName, "type", "veth", "peer", "name", "eth0", "netns", other.Name);
-        AddAddress(ownAddress, linkName);
-        other.AddAddress(otherAddress, "eth0");
         Ip("link", "set", linkName, "up");
         other.Ip("link", "set", "eth0", "up");
-        Ip("route", "add", otherAddress + width, "dev", linkName, "src", ownAddress);
-        other.Ip("route", "add", "default", "dev", "eth0", "src", otherAddress);
+        ConnectAlso(other, ownAddress, otherAddress, linkName);
+    }
+
+    /// <summary>Gives a cable that is there a second pair of addresses, of the other IP version.</summary>
+    internal void ConnectAlso(NetworkNamespace other, string ownAddress, string otherAddress, string linkName)
+    {
+        AddAddress(ownAddress, linkName);
+        other.AddAddress(otherAddress, "eth0");
+        Ip("route", "add", otherAddress + (ownAddress.Contains(':') ? "/128" : "/32"), "dev", linkName, "src", ownAddress);
+        other.Ip(ownAddress.Contains(':') ? "-6" : "-4", "route", "add", "default", "dev", "eth0", "src", otherAddress);
     }
 
     /// <summary>Adds a host address, usable at once (no duplicate address detection).</summary>

@@ -79,6 +79,19 @@ internal static class Peers
         return Command.Run(within, "", "setpriv", $"--reuid={uid}", $"--regid={uid}", "--clear-groups", Python, "-c", File.ReadAllText(Script("tcp_peer.py")), "client", address, Text(port), text);
     }
 
+    /// <summary>An HTTP/1.1 server whose answers say which source address it saw.</summary>
+    internal static (BackgroundProcess Server, int Port) HttpServer(NetworkNamespace? within = null, int? uid = null, string address = "127.0.0.1", int port = 0) =>
+        StartPython("http_peer.py", "http.server", within, uid, "server", address, Text(port));
+
+    /// <summary>Asks over new connections until <paramref name="endFile"/> is there, and has begun; at the end the process says how many answers came, and the last.</summary>
+    internal static BackgroundProcess HttpClientUntil(NetworkNamespace within, int uid, string url, string endFile)
+    {
+        Command.Require(Python);
+        var client = new BackgroundProcess(within, uid, Python, ["-u", "-c", File.ReadAllText(Script("http_peer.py")), "client", url, endFile]);
+        client.WaitForLine("^going$");
+        return client;
+    }
+
     private static (BackgroundProcess, int) StartPython(string script, string module, NetworkNamespace? within, int? uid, params string[] arguments)
     {
         Command.RequirePython(module);

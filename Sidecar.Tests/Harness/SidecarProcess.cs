@@ -58,6 +58,18 @@ internal sealed class SidecarProcess : BackgroundProcess
         return process;
     }
 
+    /// <summary>
+    /// Starts a sidecar as in a Pod whose inbound traffic comes by TPROXY: root, which a transparent socket needs, told from the
+    /// app by its group.
+    /// </summary>
+    internal static SidecarProcess RunTransparentWithin(NetworkNamespace within, string executable, string snapshot)
+    {
+        var process = new SidecarProcess(within, null, 15000, "setpriv",
+            ["--reuid=0", $"--regid={ProxyUid}", "--clear-groups", executable, .. RunArguments(snapshot, 1)]);
+        process.WaitUntilReady();
+        return process;
+    }
+
     /// <summary>Runs one of the executable's other sub-commands to its end.</summary>
     internal static CommandResult Invoke(params string[] arguments)
     {

@@ -146,6 +146,6 @@ internal sealed class TestSnapshot
     private static JsonObject Object(string template, params (string Name, string Value)[] values) => JsonNode.Parse(Fill(template, values))!.AsObject();
 
     // JSON and interpolation both want braces, so a hole is a $name. Values are filled in one pass: none is looked at again.
-    private static string Fill(string template, params (string Name, string Value)[] values) =>
+    internal static string Fill(string template, params (string Name, string Value)[] values) =>
         System.Text.RegularExpressions.Regex.Replace(template, @"\$(\w+)", hole => values.Single(value => value.Name == hole.Groups[1].Value).Value);
 }

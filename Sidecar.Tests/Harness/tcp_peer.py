@@ -21,7 +21,8 @@ def answer(connection):
 
 
 def serve(address, port):
-    with socket.create_server((address, port)) as listener:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, port), family=family) as listener:
         print("listening on %d" % listener.getsockname()[1], flush=True)
         while True:
             connection, _ = listener.accept()
