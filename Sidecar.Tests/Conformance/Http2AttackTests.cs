@@ -570,12 +570,18 @@ public sealed class Http2AttackTests
     }
 
     [Fact]
-    public void EndlessInformationalHeads_HoldNothing()
+    public void InformationalHeads_BeyondTheirNumber_CostTheStream_AndHoldNothing()
     {
-        var peer = Server();
+        var peer = Server(s_streamErrors);
         var response = peer.Request();
-        Repeat(5000, _ => peer.Send(H2.Headers(1, H2.Block((":status", "103"), ("link", new string('x', 1000))), end: false)));
-        Assert.Equal(5000, response.Informational.Count);
+        var hints = H2.Headers(1, H2.Block((":status", "103"), ("link", new string('x', 1000))), end: false);
+        Repeat(32, _ => peer.Send(hints));
+        Assert.Equal(32, response.Informational.Count);
+        Assert.Equal(0, peer.Client.HeldBytes);
+        peer.Send(hints);
+        Assert.Equal(32, response.Informational.Count);
+        peer.ExpectStreamError(1, Http2Error.ProtocolError);
+        Assert.Equal(Failure.UpstreamProtocolError, response.ResetReason);
         Assert.Equal(0, peer.Client.HeldBytes);
         peer.Close();
     }

@@ -89,6 +89,12 @@ internal abstract class HttpCodec
 /// <summary>A codec whose side of the connection sends the requests.</summary>
 internal abstract class HttpClientCodec : HttpCodec
 {
+    /// <summary>
+    /// Informational heads before one response; more are a stuck or hostile server. No window holds them back, so a client that reads slowly would
+    /// have them pile up here.
+    /// </summary>
+    protected internal const int InformationalMax = 32;
+
     /// <summary>True while <see cref="OpenStream"/> may be called: HTTP/1 idle and reusable, HTTP/2 below the peer's limit and not going away.</summary>
     internal abstract bool CanOpenStream { get; }
 

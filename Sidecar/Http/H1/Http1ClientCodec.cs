@@ -12,9 +12,6 @@ namespace Sidecar.Http.H1;
 /// <remarks>Failures it reports are the upstream's: <see cref="Failure.UpstreamProtocolError"/>, <see cref="Failure.UpstreamHeadersTooLarge"/>.</remarks>
 internal sealed class Http1ClientCodec : HttpClientCodec
 {
-    /// <summary>Informational heads before one response; more are a stuck or hostile server.</summary>
-    private const int InformationalMax = 32;
-
     /// <summary>CRLFs forgiven before the status lines of one response.</summary>
     private const int EmptyLinesMax = 2;
 

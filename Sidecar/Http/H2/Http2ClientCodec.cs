@@ -250,6 +250,8 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
         // A response has a status, no 101 (section 8.6), and does not end with an informational head (section 8.1).
         if (failure == Failure.None && (head.Status is 0 or 101 || (head.IsInformational && endStream)))
             failure = Failure.Http2InvalidHeader;
+        if (failure == Failure.None && head.IsInformational && ++stream.Informational > HttpClientCodec.InformationalMax)
+            failure = Failure.Http2InvalidHeader;
         if (failure == Failure.None && !head.IsInformational)
             failure = FinishResponse(stream, head, endStream);
         if (failure != Failure.None)

@@ -1268,7 +1268,7 @@ internal abstract class Http2Codec
         Writer.WriteRstStream(stream.Id, Http2Error.Cancel);
         var sink = stream.Sink;
         Close(stream, StreamEnd.ResetByUs);
-        sink?.OnReset(Failure.Http2FlushTimeout);
+        sink?.OnReset(_isServer ? Failure.Http2FlushTimeout : Failure.LocalReset);
         CheckOutbound();
     }
 

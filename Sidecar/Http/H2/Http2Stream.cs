@@ -58,6 +58,9 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
     /// <summary>The user knows of the stream, and so hears of its end.</summary>
     internal bool Announced;
 
+    /// <summary>Informational heads received.</summary>
+    internal int Informational;
+
     /// <summary>The final head of the peer's message is complete.</summary>
     internal bool HeadReceived;
 
@@ -107,7 +110,7 @@ internal sealed class Http2Stream(Http2Pools pools, CodecStream face) : Intrusiv
         Pending.Clear();
         Codec = null;
         Id = 0;
-        Withheld = PauseCount = UnwantedBytes = FieldBytes = 0;
+        Withheld = PauseCount = UnwantedBytes = FieldBytes = Informational = 0;
         BodyExpected = BodyReceived = 0;
         LocalEnded = RemoteEnded = Closed = Announced = HeadReceived = HeadSent = EndPending = TrailersPending = SendBlocked = ExtendedConnect = Unwanted = false;
         WaitingHead = null;

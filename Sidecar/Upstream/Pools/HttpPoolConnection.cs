@@ -154,6 +154,8 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             _noMoreStreams = true;
         }
         StartTicking();
+        // Nothing may have been read for long, or ever: without this the stream would look as old as that.
+        _codec.NowMs = _loop.NowMs;
         return _codec.OpenStream(sink);
     }
 
@@ -448,8 +450,9 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         if (failure != Failure.None)
         {
             _closedByUs = true;
-            _closeReason = failure;
-            _connection!.Close(failure);
+            // A PING without an answer: the peer is gone, whatever became of its FIN.
+            _closeReason = failure.Row().Source == FailureSource.Upstream ? failure : Failure.UpstreamConnectionTermination;
+            _connection!.Close(_closeReason);
             return;
         }
         ScheduleSettle();

@@ -254,6 +254,32 @@ public class RouterFilterTests
         plane.Expect(client, ResetPrefix + "connection termination");
     }
 
+    [Fact]
+    public void UploadThatTheWindowHoldsBack_Http2_WaitsThoughTheServerHasNotSpokenYet()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream: true);
+        plane.Loop.Advance(1_000_000);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Headers(1, H2.Post(), end: false));
+        for (int i = 0; i < 6; i++)
+            client.Send(H2.Data(1, new byte[16_384], end: i == 5));
+        var peer = upstream.Accept();
+        plane.ExpectStat("http.http.downstream_rq_active", 1);
+        plane.Loop.Settle();
+        plane.Loop.Advance(1_000);
+        plane.Loop.Settle();
+        var server = new H2Wire(plane, peer, isServer: true);
+        server.Expect(FrameType.Data, 1);
+        plane.Loop.Advance(1_000);
+        plane.Loop.Advance(1_000);
+        Assert.DoesNotContain(server.Frames, f => f.Type == FrameType.RstStream);
+        server.Send(H2.WindowUpdate(1, 1 << 20));
+        server.ExpectEnd(1);
+        server.Send(H2.Headers(1, H2.Block((":status", "200"))));
+        client.ExpectEnd(1);
+        Assert.Equal("200", client.Header(1, ":status"));
+    }
+
     // ---- it is slow ------------------------------------------------------------------------------------------------
 
     [Fact]

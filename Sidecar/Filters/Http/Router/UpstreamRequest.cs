@@ -172,7 +172,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
             case Failure.UpstreamReset:
                 Count(ClusterStats.UpstreamRqRxReset);
                 break;
-            case Failure.UpstreamProtocolError or Failure.UpstreamHeadersTooLarge or Failure.Http2FlushTimeout:
+            case Failure.UpstreamProtocolError or Failure.UpstreamHeadersTooLarge or Failure.LocalReset:
                 Count(ClusterStats.UpstreamRqTxReset);
                 break;
             case Failure.UpstreamConnectionTermination or Failure.UpstreamConnectionTerminationOnReuse:
