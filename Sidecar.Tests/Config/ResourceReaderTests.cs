@@ -176,6 +176,105 @@ public sealed class ResourceReaderTests : IDisposable
         Assert.Contains(reason, error.Reason, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("null", "expected a JSON object")]
+    [InlineData("  \n", "2:1: not valid JSON: the file ends too early (truncated?)")]
+    [InlineData("\uFEFF", "1:1: not valid JSON: the file ends too early (truncated?)")]
+    [InlineData("[] x", "not valid JSON: something follows where it ends")]
+    [InlineData("{\"name\":\"c\",}", "not valid JSON: a comma with nothing after it")]
+    [InlineData("// c\n{}", "1:1: not valid JSON: '/' is an invalid start of a value; if this is YAML, convert it to JSON")]
+    [InlineData("name: c", "if this is YAML, convert it to JSON")]
+    [InlineData("{\"name\":\"c\",\"name\":\"c\"}", "cluster c: name: is given twice")]
+    [InlineData("{\"name\":\"\\ud800\"}", "half of a surrogate pair")]
+    public void BadText_IsOneErrorWithItsPlace(string text, string reason)
+    {
+        string path = Put("clusters.json", text);
+        string error = Assert.Single(ResourceReader.Read(_folder).Problems).ToString();
+        Assert.StartsWith(path, error, StringComparison.Ordinal);
+        Assert.Contains(reason, error, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', error);
+    }
+
+    [Fact]
+    public void InvalidUtf8_IsNamedByItsPlace()
+    {
+        File.WriteAllBytes(Path.Combine(_folder, "clusters.json"), [(byte)'{', (byte)'\n', (byte)'"', 0xC3, (byte)'"', (byte)'}']);
+        ConfigError error = Assert.Single(ResourceReader.Read(_folder).Problems);
+        Assert.Equal((2, 2), (error.Line, error.Column));
+        Assert.Contains("is not valid UTF-8", error.Reason, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("metadata", "filter_metadata")]
+    [InlineData("typed_extension_protocol_options", null)]
+    public void NestedTooDeep_IsOneError(string field, string? below)
+    {
+        string deep = string.Concat(Enumerable.Repeat("{\"a\":", 300)) + "1" + new string('}', 300);
+        string value = below is null
+            ? "{\"x\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":" + deep + "}}"
+            : "{\"" + below + "\":{\"a\":" + deep + ",\"b\":{\"c\":1}}}";
+        Put("clusters.json", "[{\"name\":\"c\",\"" + field + "\":" + value + "},{\"name\":\"next\"}]");
+        ResourceSet set = ResourceReader.Read(_folder);
+        ConfigError error = Assert.Single(set.Problems, problem => problem.IsError);
+        Assert.Equal("cluster c", error.Resource);
+        Assert.Contains("nested deeper than 100 levels", error.Reason, StringComparison.Ordinal);
+        Assert.Equal("next", Assert.Single(set.Resources).Name);
+    }
+
+    [Fact]
+    public void JsonOfAYamlName_IsRead()
+    {
+        Put("clusters.yaml", " [{\"name\":\"c\"}]");
+        Assert.Equal("c", Names(ResourceReader.Read(_folder)));
+        string bootstrap = Put("b.yml", "{\"static_resources\":{\"clusters\":[{\"name\":\"c\"}]}}");
+        Assert.Equal("c", Names(ResourceReader.ReadBootstrap(bootstrap)));
+    }
+
+    [Fact]
+    public void Bootstrap_InYaml_SaysToConvertIt() => Assert.Equal(
+        "YAML is not read; convert it to JSON",
+        Assert.Single(ResourceReader.ReadBootstrap(Put("envoy.yaml", "static_resources:\n  clusters: []\n")).Problems).Reason);
+
+    [Theory]
+    [InlineData("clusters.json.tmp", "files of resources end in .json or .pb")]
+    [InlineData("clusters.json~", "files of resources end in .json or .pb")]
+    [InlineData("more/clusters.json", "folders are named listeners, clusters")]
+    [InlineData("clusters/more/a.json", "holds only files")]
+    public void Folder_WhatIsPassedOver_IsTold(string name, string reason)
+    {
+        Put("clusters.json", """{"name":"c"}""");
+        Put(name, """{"name":"other"}""");
+        ResourceSet set = ResourceReader.Read(_folder);
+        Assert.Equal("c", Names(set));
+        ConfigError problem = Assert.Single(set.Problems);
+        Assert.Equal(ConfigErrorKind.Ignored, problem.Kind);
+        Assert.Contains(reason, problem.Reason, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void EmptyPath_IsAnError() => Assert.Contains("the path is empty", Assert.Single(ResourceReader.Read("").Problems).Reason, StringComparison.Ordinal);
+
+    [SkippableFact]
+    public void WhatIsNoRegularFile_IsRefusedWithoutWaiting()
+    {
+        Skip.IfNot(OperatingSystem.IsLinux(), "needs Linux");
+        string fifo = Path.Combine(_folder, "clusters.json");
+        Command.Run("mkfifo", fifo).Expect();
+        Assert.Contains("is not a regular file", Assert.Single(ResourceReader.Read(_folder).Problems).Reason, StringComparison.Ordinal);
+        Assert.Contains("is not a regular file", Assert.Single(ResourceReader.Read("/dev/zero").Problems).Reason, StringComparison.Ordinal);
+    }
+
+    [SkippableFact]
+    public void LinkToNothing_IsNamed_AndALinkInACircleEnds()
+    {
+        Skip.IfNot(OperatingSystem.IsLinux(), "needs Linux");
+        Put("listeners.json", """{"name":"l"}""");
+        File.CreateSymbolicLink(Path.Combine(_folder, "clusters.json"), "nowhere");
+        Directory.CreateSymbolicLink(Path.Combine(_folder, "routes"), ".");
+        ResourceSet set = ResourceReader.Read(_folder);
+        Assert.Contains(set.Problems, problem => problem.File.EndsWith("/clusters.json", StringComparison.Ordinal) && problem.Reason.StartsWith("does not exist", StringComparison.Ordinal));
+    }
+
     [Fact]
     public void Binary_UnknownField_IsAnError()
     {

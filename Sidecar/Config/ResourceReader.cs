@@ -5,6 +5,7 @@ using System.IO;
 using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
+using Sidecar.Linux;
 using Sidecar.Wire;
 
 namespace Sidecar.Config;
@@ -67,6 +68,9 @@ internal sealed class ResourceReader
     // Far above any real mesh (a dump of 10,000 services is about 200 MB); keeps a mistaken path from filling the memory.
     private const long FileBytesMax = 512L * 1024 * 1024;
 
+    // White space, and the bytes of a byte order mark.
+    private static readonly byte[] s_blank = [(byte)' ', (byte)'\t', (byte)'\r', (byte)'\n', 0xEF, 0xBB, 0xBF];
+
     private readonly ResourceSet _set = new();
     private readonly WireProblems _problems = new();
     private readonly WireWriter _wire = new(4096);
@@ -94,7 +98,7 @@ internal sealed class ResourceReader
     public static ResourceSet ReadBootstrap(string path)
     {
         var reader = new ResourceReader();
-        if (reader.TryLoad(path) && reader.IsJson())
+        if (reader.TryLoad(path) && !reader.IsYaml() && reader.IsJson())
             reader.ReadBootstrapDocument();
         return reader._set;
     }
@@ -120,38 +124,57 @@ internal sealed class ResourceReader
 
     private void ReadFolder(string folder)
     {
-        List<string> entries;
+        foreach (string entry in EntriesOf(folder))
+        {
+            if (!Directory.Exists(entry))
+                ReadFileOfFolder(entry, TypeOfName(Path.GetFileNameWithoutExtension(entry)));
+            else if (TypeOfName(Path.GetFileName(entry)) is { } type)
+                ReadSubFolder(entry, type);
+            else
+                Pass(entry, "is not read: folders are named listeners, clusters, routes, endpoints, secrets or extensions");
+        }
+    }
+
+    private void ReadSubFolder(string folder, string typeUrl)
+    {
+        foreach (string entry in EntriesOf(folder))
+        {
+            if (!Directory.Exists(entry))
+                ReadFileOfFolder(entry, typeUrl);
+            else
+                Pass(entry, "is not read: a folder of one type of resource holds only files");
+        }
+    }
+
+    // In a folder the name says what counts: writers put other files beside, and their own halves before they rename them.
+    private void ReadFileOfFolder(string path, string? typeUrl)
+    {
+        if (Path.GetExtension(path).ToLowerInvariant() is ".json" or ".pb" or ".bin" or ".yaml" or ".yml")
+            ReadFile(path, typeUrl);
+        else
+            Pass(path, "is not read: files of resources end in .json or .pb");
+    }
+
+    private void Pass(string path, string reason) => _set.Add(new ConfigError(path, "", "", reason) { Kind = ConfigErrorKind.Ignored });
+
+    // Sorted, so that every machine reads them in the same order; without the hidden ones: Kubernetes mounts its volumes by way of "..data".
+    private List<string> EntriesOf(string folder)
+    {
+        var entries = new List<string>();
         try
         {
-            entries = [.. Directory.EnumerateFileSystemEntries(folder)];
+            foreach (string entry in Directory.EnumerateFileSystemEntries(folder))
+            {
+                if (!Path.GetFileName(entry).StartsWith('.'))
+                    entries.Add(entry);
+            }
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            _set.Add(new ConfigError(folder, "", "", "cannot be read: " + failure.Message));
-            return;
+            _set.Add(new ConfigError(folder, "", "", Because(failure)));
         }
         entries.Sort(StringComparer.Ordinal);
-        foreach (string entry in entries)
-        {
-            // Kubernetes mounts its volumes by way of "..data".
-            if (Path.GetFileName(entry).StartsWith('.'))
-                continue;
-            if (!Directory.Exists(entry))
-            {
-                ReadFile(entry, TypeOfName(Path.GetFileNameWithoutExtension(entry)));
-                continue;
-            }
-            string? type = TypeOfName(Path.GetFileName(entry));
-            if (type is null)
-                continue;
-            string[] files = Directory.GetFiles(entry);
-            Array.Sort(files, StringComparer.Ordinal);
-            foreach (string file in files)
-            {
-                if (!Path.GetFileName(file).StartsWith('.'))
-                    ReadFile(file, type);
-            }
-        }
+        return entries;
     }
 
     private static string? TypeOfName(string name) => name.ToLowerInvariant() switch
@@ -173,13 +196,8 @@ internal sealed class ResourceReader
                 if (TryLoad(path))
                     ReadBinaryResponse(typeUrl);
                 break;
-            case ".yaml" or ".yml":
-                _set.Add(new ConfigError(path, "", "", "YAML is not read; convert it to JSON"));
-                break;
-            case ".md" or ".txt":
-                break;
             default:
-                if (TryLoad(path) && IsJson())
+                if (TryLoad(path) && !IsYaml() && IsJson())
                     ReadDocumentOf(typeUrl);
                 break;
         }
@@ -191,28 +209,51 @@ internal sealed class ResourceReader
         _document = [];
         try
         {
+            if (path.Length == 0)
+                return Refuse("the path is empty; give a file or a folder");
             var info = new FileInfo(path);
             if (!info.Exists)
-                _set.Add(new ConfigError(path, "", "", "does not exist; check the path"));
-            else if (info.Length > FileBytesMax)
-                _set.Add(new ConfigError(path, "", "", $"is larger than {FileBytesMax >> 20} MiB; is this a configuration?"));
-            else
-                _document = File.ReadAllBytes(path);
+                return Refuse("does not exist; check the path");
+            if (OperatingSystem.IsLinux() && !IsHandedOver(path) && !Files.IsRegular(path))
+                return Refuse("is not a regular file; give a file or a folder");
+            if (info.Length > FileBytesMax)
+                return Refuse($"is larger than {FileBytesMax >> 20} MiB; is this a configuration?");
+            _document = File.ReadAllBytes(path);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            _set.Add(new ConfigError(path, "", "", "cannot be read: " + failure.Message));
-            return false;
+            return Refuse(Because(failure));
         }
-        return _document.Length > 0 || Complain();
+        return _document.Length > 0 || Refuse("is empty");
 
-        bool Complain()
+        bool Refuse(string reason)
         {
-            if (!_set.HasErrors || _set.Problems[^1].File != path)
-                _set.Add(new ConfigError(path, "", "", "is empty"));
+            _set.Add(new ConfigError(path, "", "", reason));
             return false;
         }
     }
+
+    // What a shell hands over as <(command) or by a pipe is read to its end.
+    private static bool IsHandedOver(string path) => path == "/dev/stdin" || path.StartsWith("/dev/fd/", StringComparison.Ordinal);
+
+    // Without the class library's words, which tell the path again.
+    private static string Because(Exception failure) => failure switch
+    {
+        UnauthorizedAccessException => $"cannot be read: permission denied; user {Environment.UserName} must be allowed to",
+        FileNotFoundException or DirectoryNotFoundException => "does not exist; check the path, and where a link in it leads",
+        _ => "cannot be read: " + (failure.Message.IndexOf(" : '", StringComparison.Ordinal) is > 0 and int cut ? failure.Message[..cut] : failure.Message),
+    };
+
+    // JSON is YAML, so a file of that name may well be JSON.
+    private bool IsYaml()
+    {
+        if (Path.GetExtension(_file).ToLowerInvariant() is not (".yaml" or ".yml") || StartsAsJson())
+            return false;
+        _set.Add(new ConfigError(_file, "", "", "YAML is not read; convert it to JSON"));
+        return true;
+    }
+
+    private bool StartsAsJson() => _document.AsSpan().TrimStart(s_blank) is [(byte)'{' or (byte)'[', ..];
 
     // The whole document is looked over before anything of it counts: a truncated file is refused whole.
     private bool IsJson()
@@ -252,7 +293,8 @@ internal sealed class ResourceReader
         }
         catch (JsonException broken)
         {
-            _set.Add(new ConfigError(_file, "", "", JsonToWire.SyntaxReason(broken))
+            string also = StartsAsJson() || _document.Length == 0 ? "" : "; if this is YAML, convert it to JSON";
+            _set.Add(new ConfigError(_file, "", "", JsonToWire.SyntaxReason(broken) + also)
             {
                 Line = (int)(broken.LineNumber ?? 0) + 1,
                 Column = (int)(broken.BytePositionInLine ?? 0) + 1,

@@ -113,6 +113,13 @@ internal sealed class SnapshotBuilder
         var withoutEffect = new List<ConfigError>();
         foreach (var state in _order)
             withoutEffect.AddRange(state.WithoutEffect);
+        // What belongs to no resource: fields of the bootstrap itself, files and secrets left out.
+        var told = new HashSet<ConfigError>(withoutEffect);
+        foreach (var problem in set.Problems)
+        {
+            if (!problem.IsError && told.Add(problem with { Line = 0, Column = 0 }))
+                withoutEffect.Add(problem);
+        }
         return new Result(MakeSnapshot(), errors, withoutEffect, changed);
     }
 

@@ -66,6 +66,7 @@ internal static unsafe partial class Libc
     [LibraryImport(C)] internal static partial int madvise(void* address, nuint length, int advice);
     [LibraryImport(C)] internal static partial int chmod(byte* path, uint mode);
     [LibraryImport(C)] internal static partial int unlink(byte* path);
+    [LibraryImport(C)] internal static partial int statx(int folder, byte* path, int flags, uint mask, void* answer);
     [LibraryImport(C)] internal static partial int inotify_init1(int flags);
     [LibraryImport(C)] internal static partial int inotify_add_watch(int fd, byte* path, uint mask);
 }

@@ -88,6 +88,10 @@ internal ref partial struct JsonToWire
         int cut = text.IndexOf(" LineNumber:", StringComparison.Ordinal);
         if (cut >= 0)
             text = text[..cut];
+        if (text.Contains("after a single JSON value", StringComparison.Ordinal))
+            return "not valid JSON: something follows where it ends";
+        if (text.Contains("trailing comma", StringComparison.Ordinal))
+            return "not valid JSON: a comma with nothing after it";
         if (text.Contains("isFinalBlock", StringComparison.Ordinal) || text.Contains("end of data", StringComparison.Ordinal) || text.Contains("depth to be zero", StringComparison.Ordinal))
             return "not valid JSON: the file ends too early (truncated?)";
         return "not valid JSON: " + text.TrimEnd('.');
@@ -283,6 +287,9 @@ internal ref partial struct JsonToWire
             return true;
         _depth--;
         FailValue("nested deeper than " + Transcoder.DepthMax + " levels");
+        // On the key of a map's entry: over its value, too, which nobody reads now.
+        if (_json.TokenType == JsonTokenType.PropertyName)
+            _json.Skip();
         return false;
     }
 

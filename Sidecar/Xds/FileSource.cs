@@ -81,8 +81,16 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
         if (!Directory.Exists(_path))
             return _inotify!.Watch(Path.GetDirectoryName(_path) ?? "/").Ok;
         bool watched = _inotify!.Watch(_path).Ok;
-        foreach (string folder in Directory.GetDirectories(_path))
-            _inotify.Watch(folder);
+        try
+        {
+            foreach (string folder in Directory.GetDirectories(_path))
+                _inotify.Watch(folder);
+        }
+        // Gone meanwhile, or closed to us: reading it says so.
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return watched;
+        }
         return watched;
     }
 }
