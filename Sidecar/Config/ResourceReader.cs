@@ -239,7 +239,7 @@ internal sealed class ResourceReader
     // Without the class library's words, which tell the path again.
     private static string Because(Exception failure) => failure switch
     {
-        UnauthorizedAccessException => $"cannot be read: permission denied; user {Environment.UserName} must be allowed to",
+        UnauthorizedAccessException => "cannot be read: permission denied; let the user that sidecar runs as read it",
         FileNotFoundException or DirectoryNotFoundException => "does not exist; check the path, and where a link in it leads",
         _ => "cannot be read: " + (failure.Message.IndexOf(" : '", StringComparison.Ordinal) is > 0 and int cut ? failure.Message[..cut] : failure.Message),
     };

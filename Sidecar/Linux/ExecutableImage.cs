@@ -1,4 +1,8 @@
 using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Sidecar.Linux;
 
@@ -20,8 +24,9 @@ internal static unsafe class ExecutableImage
 
     /// <summary>
     /// Lets go of the pages of code and constants that starting has touched: reading configuration uses much of the program that serving
-    /// does not. What is needed again comes back from the page cache, sixteen pages with each minor fault. Nothing that was written, not even by the
-    /// loader, is among them: such pages lie in writable segments.
+    /// does not. What is needed again comes back from the page cache, sixteen pages with each minor fault. Pages that were written stay, and there are
+    /// some in read-only segments, too: the runtime unlocks the page of its stack cookie, fills it in, and locks it again. Dropped, it would hold
+    /// another cookie than the frames that are on some stack now.
     /// </summary>
     /// <returns>Bytes given back, resident or not; 0 where the image is not laid out as expected.</returns>
     public static long ReleaseCleanPages()
@@ -44,6 +49,15 @@ internal static unsafe class ExecutableImage
         if (!isKnown)
             return 0;
 
+        SafeFileHandle pages;
+        try
+        {
+            pages = File.OpenHandle("/proc/self/pagemap");
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return 0;
+        }
         long released = 0;
         foreach (ref readonly var header in table)
         {
@@ -52,9 +66,46 @@ internal static unsafe class ExecutableImage
             // Whole pages only, so that none is shared with a neighbour.
             nuint start = (bias + (nuint)header.Address + page - 1) & ~(page - 1);
             nuint end = (bias + (nuint)(header.Address + header.MemorySize)) & ~(page - 1);
-            if (end > start && SysResult.Of(Libc.madvise((void*)start, end - start, AdviceDontNeed)).Ok)
-                released += (long)(end - start);
+            if (end > start)
+                released += ReleaseUnwritten(pages, start, end, page);
+        }
+        pages.Dispose();
+        return released;
+    }
+
+    private static long ReleaseUnwritten(SafeFileHandle pages, nuint start, nuint end, nuint page)
+    {
+        var states = new ulong[(int)((end - start) / page)];
+        Span<byte> bytes = MemoryMarshal.AsBytes(states.AsSpan());
+        // A short answer says nothing about the rest, so nothing is released.
+        if (RandomAccess.Read(pages, bytes, (long)(start / page) * sizeof(ulong)) != bytes.Length)
+            return 0;
+        long released = 0;
+        foreach (var (first, count) in UnwrittenRuns(states))
+        {
+            if (SysResult.Of(Libc.madvise((void*)(start + ((nuint)first * page)), (nuint)count * page, AdviceDontNeed)).Ok)
+                released += count * (long)page;
         }
         return released;
+    }
+
+    /// <summary>
+    /// The runs of pages that hold nothing but what the file holds, by their entries of pagemap (proc(5)): those not in memory, and those in memory
+    /// as pages of a file. A page that was written is a copy of our own, in memory or in swap.
+    /// </summary>
+    internal static List<(int First, int Count)> UnwrittenRuns(ReadOnlySpan<ulong> states)
+    {
+        const ulong present = 1UL << 63, swapped = 1UL << 62, ofFile = 1UL << 61;
+        var runs = new List<(int First, int Count)>();
+        int first = 0;
+        for (int i = 0; i <= states.Length; i++)
+        {
+            if (i < states.Length && (states[i] & swapped) == 0 && (states[i] & (present | ofFile)) != present)
+                continue;
+            if (i > first)
+                runs.Add((first, i - first));
+            first = i + 1;
+        }
+        return runs;
     }
 }
