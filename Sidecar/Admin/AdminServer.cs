@@ -91,6 +91,7 @@ internal sealed class AdminConnection : ConnectionHandler
     private readonly EventLoop _loop;
     private readonly Events _events;
     private readonly Request _request;
+    private readonly BufferChain _output;
     private Connection? _connection;
     private Http1ServerCodec? _codec;
     private bool _paused;
@@ -101,6 +102,7 @@ internal sealed class AdminConnection : ConnectionHandler
         _loop = loop;
         _events = new Events(this);
         _request = new Request(this);
+        _output = new BufferChain(loop.Slab);
     }
 
     internal bool Open(int fd, in Address peer, ConnectionLimit limit)
@@ -109,7 +111,7 @@ internal sealed class AdminConnection : ConnectionHandler
         if (_connection is null)
             return false;
         _connection.Limit = limit;
-        _codec = new Http1ServerCodec(_connection.Output, _events, Http1Options.ServerDefaults with { AcceptHttp10 = true });
+        _codec = new Http1ServerCodec(_output, _events, Http1Options.ServerDefaults with { AcceptHttp10 = true });
         return true;
     }
 
@@ -122,7 +124,7 @@ internal sealed class AdminConnection : ConnectionHandler
             return 0;
         }
         var result = codec.Feed(data);
-        connection.ScheduleFlush();
+        Flush(connection);
         if (result.Error != Failure.None || codec.IsFinished)
         {
             connection.CloseAfterFlush(1000);
@@ -141,6 +143,7 @@ internal sealed class AdminConnection : ConnectionHandler
     internal override void OnEndOfStream(Connection connection)
     {
         _codec!.OnEndOfInput();
+        Flush(connection);
         connection.CloseAfterFlush(1000);
     }
 
@@ -148,6 +151,13 @@ internal sealed class AdminConnection : ConnectionHandler
     {
         _connection = null;
         _codec!.OnConnectionLost(Failure.DownstreamDisconnect);
+        _output.Clear();
+    }
+
+    private void Flush(Connection connection)
+    {
+        _output.MoveAllTo(connection.Output);
+        connection.ScheduleFlush();
     }
 
     private void Pause()
@@ -189,7 +199,7 @@ internal sealed class AdminConnection : ConnectionHandler
     {
         if (_connection is not { } connection)
             return;
-        connection.ScheduleFlush();
+        Flush(connection);
         if (_codec!.IsFinished)
             connection.CloseAfterFlush(1000);
     }
@@ -252,7 +262,11 @@ internal sealed class AdminConnection : ConnectionHandler
 
     private sealed class Events(AdminConnection owner) : ServerCodecEvents
     {
-        internal override void OnOutput() => owner._connection?.ScheduleFlush();
+        internal override void OnOutput()
+        {
+            if (owner._connection is { } connection)
+                owner.Flush(connection);
+        }
 
         internal override void OnWantsInput()
         {

@@ -27,6 +27,8 @@ internal sealed class HttpConnectionManager : TerminalFilter
 
     private readonly List<HttpConnection> _connections = [];
     private readonly Pool<HttpConnection> _connectionPool;
+    private readonly Pool<HttpSession> _http1Sessions;
+    private readonly Pool<HttpSession> _http2Sessions;
     private readonly Pool<HttpStream> _streamPool;
 
     internal HttpConnectionManager(HttpConnectionManagerConfig config, WorkerScope worker, int bufferLimit)
@@ -36,6 +38,8 @@ internal sealed class HttpConnectionManager : TerminalFilter
         BufferLimit = bufferLimit;
         Stats = config.Stats.Cells(worker.Index);
         _connectionPool = new Pool<HttpConnection>(() => new HttpConnection(this));
+        _http1Sessions = new Pool<HttpSession>(() => new HttpSession(this, HttpVersion.Http11));
+        _http2Sessions = new Pool<HttpSession>(() => new HttpSession(this, HttpVersion.Http2));
         _streamPool = new Pool<HttpStream>(() => new HttpStream(this));
     }
 
@@ -84,6 +88,10 @@ internal sealed class HttpConnectionManager : TerminalFilter
     }
 
     internal void Return(HttpConnection connection) => _connectionPool.Return(connection);
+
+    internal HttpSession RentSession(HttpVersion version) => (version == HttpVersion.Http2 ? _http2Sessions : _http1Sessions).Rent();
+
+    internal void Return(HttpSession session) => (session.Codec.Version == HttpVersion.Http2 ? _http2Sessions : _http1Sessions).Return(session);
 
     internal HttpStream RentStream() => _streamPool.Rent();
 

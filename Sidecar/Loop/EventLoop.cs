@@ -65,11 +65,22 @@ internal sealed class EventLoop : IDisposable
     private readonly WorkQueue _turnEnd = new(WorkQueueId.TurnEnd);
     private readonly DeferredRelease _released = new();
 
-    private LoopHandler?[] _handlers = new LoopHandler?[64];
-    private uint[] _generations = new uint[64];
-    private int[] _freeSlots = new int[64];
-    private int _freeSlotCount;
+    /// <summary>Slots come in blocks that are never copied: the table of ten thousand connections has neither slack nor outgrown copies of itself.</summary>
+    private const int SlotsPerBlock = 256;
+
+    private const int NoSlot = -1;
+
+    /// <summary>Who has a descriptor of this loop, and how many had the place before.</summary>
+    private struct Slot
+    {
+        internal LoopHandler? Handler;
+        internal uint Generation;
+        internal int NextFree;
+    }
+
+    private Slot[][] _slots = new Slot[4][];
     private int _slotCount;
+    private int _firstFreeSlot = NoSlot;
 
     private object?[] _locals = new object?[8];
     private int _threadId = Environment.CurrentManagedThreadId;
@@ -125,7 +136,7 @@ internal sealed class EventLoop : IDisposable
         static (loop, exception) => Log.Critical("loop", $"{loop.Name}: fault: {exception}");
 
     /// <summary>Registered descriptors, the loop's own bell not counted.</summary>
-    public int HandlerCount => _slotCount - _freeSlotCount;
+    public int HandlerCount { get; private set; }
 
     /// <summary>Armed timers.</summary>
     public int TimerCount => _timers.Count;
@@ -142,15 +153,15 @@ internal sealed class EventLoop : IDisposable
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
         Debug.Assert(!handler.IsRegistered, "a handler has one descriptor");
-        int slot = _freeSlotCount > 0 ? _freeSlots[--_freeSlotCount] : NewSlot();
-        SysResult added = _epoll.Add(fd, events, (ulong)_generations[slot] << 32 | (uint)slot);
+        int number = _firstFreeSlot != NoSlot ? _firstFreeSlot : NewSlot();
+        ref Slot slot = ref SlotAt(number);
+        SysResult added = _epoll.Add(fd, events, (ulong)slot.Generation << 32 | (uint)number);
         if (!added.Ok)
-        {
-            _freeSlots[_freeSlotCount++] = slot;
             return added;
-        }
-        _handlers[slot] = handler;
-        handler.Slot = slot;
+        _firstFreeSlot = slot.NextFree;
+        slot.Handler = handler;
+        handler.Slot = number;
+        HandlerCount++;
         return added;
     }
 
@@ -161,16 +172,19 @@ internal sealed class EventLoop : IDisposable
     public void Unregister(int fd, LoopHandler handler, bool closing = false)
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
-        int slot = handler.Slot;
-        if (slot < 0)
+        int number = handler.Slot;
+        if (number < 0)
             return;
-        Debug.Assert(_handlers[slot] == handler, "a handler of another loop");
+        ref Slot slot = ref SlotAt(number);
+        Debug.Assert(slot.Handler == handler, "a handler of another loop");
         if (!closing)
             _epoll.Remove(fd);
         handler.Slot = -1;
-        _handlers[slot] = null;
-        _generations[slot]++;
-        _freeSlots[_freeSlotCount++] = slot;
+        slot.Handler = null;
+        slot.Generation++;
+        slot.NextFree = _firstFreeSlot;
+        _firstFreeSlot = number;
+        HandlerCount--;
     }
 
     // ---- time and work --------------------------------------------------------------------------------------
@@ -320,14 +334,17 @@ internal sealed class EventLoop : IDisposable
         return ns;
     }
 
+    private ref Slot SlotAt(int number) => ref _slots[number / SlotsPerBlock][number % SlotsPerBlock];
+
+    // Makes one slot, free and the first of the free ones.
     private int NewSlot()
     {
-        if (_slotCount == _handlers.Length)
-        {
-            Array.Resize(ref _handlers, _slotCount * 2);
-            Array.Resize(ref _generations, _slotCount * 2);
-            Array.Resize(ref _freeSlots, _slotCount * 2);
-        }
+        int block = _slotCount / SlotsPerBlock;
+        if (block == _slots.Length)
+            Array.Resize(ref _slots, block * 2);
+        _slots[block] ??= new Slot[SlotsPerBlock];
+        SlotAt(_slotCount).NextFree = NoSlot;
+        _firstFreeSlot = _slotCount;
         return _slotCount++;
     }
 
@@ -337,8 +354,8 @@ internal sealed class EventLoop : IDisposable
     {
         if (token == BellToken)
             return; // only there to end the wait
-        uint slot = (uint)token;
-        LoopHandler? handler = slot < (uint)_slotCount && _generations[slot] == (uint)(token >> 32) ? _handlers[slot] : null;
+        ref Slot slot = ref SlotAt((int)(uint)token);
+        LoopHandler? handler = slot.Generation == (uint)(token >> 32) ? slot.Handler : null;
         if (handler is null)
             return; // closed earlier in this turn
         try

@@ -20,7 +20,7 @@ namespace Sidecar.Net;
 /// </summary>
 /// <remarks>
 /// Worker-owned; objects are pooled per loop and come back at the end of the turn in which they closed. One epoll_ctl in
-/// a lifetime. An idle connection holds no buffer.
+/// a lifetime. An idle connection holds no buffer, no chain, and nothing that only some connections need: there may be ten thousand.
 /// </remarks>
 internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleasable
 {
@@ -48,21 +48,24 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     private static readonly LoopLocal<Pool<Connection>> s_pool = new(static loop => new Pool<Connection>(() => new Connection(loop)));
 
+    private static readonly LoopLocal<Pool<ByteBuffer>> s_inputs = new(static loop => new Pool<ByteBuffer>(() => new ByteBuffer(loop.Slab)));
+    private static readonly LoopLocal<Pool<BufferChain>> s_outputs = new(static loop => new Pool<BufferChain>(() => new BufferChain(loop.Slab)));
+
     private readonly EventLoop _loop;
-    private readonly ByteBuffer _input;
     private readonly LoopWork _flush;
-    private readonly LoopWork _pending;
-    private LoopTimer? _timer;
+
+    // Rented while there is something in them.
+    private ByteBuffer? _input;
+    private BufferChain? _output;
 
     private Transport _transport = RawTransport.Instance;
-    private Transport? _nextTransport;
     private ConnectionHandler _handler = Nobody.Instance;
+    private Rarities? _rarities;
     private Address _local;
-    private State _state;
     private int _fd = -1;
     private int _pauses;
-    private int _closeDelayMs;
-    private Failure _stillbornReason;
+    private State _state;
+    private bool _localIsOriginal;
 
     private bool _readReady;        // an edge came that reads have not used up
     private bool _hangUpSeen;       // the peer ended or broke: a short read is not the last one
@@ -85,22 +88,63 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         Closing,        // what is queued is sent; what arrives is thrown away
     }
 
+    /// <summary>What most connections never need: made when first wanted, kept with the pooled object.</summary>
+    private sealed class Rarities(Connection owner)
+    {
+        /// <summary>For what goes on in the next turn.</summary>
+        internal readonly LoopWork Pending = new(owner, WorkPending);
+
+        /// <summary>For connecting, handshakes and delayed closes.</summary>
+        internal readonly LoopTimer Timer = new(owner);
+
+        internal Transport? NextTransport;
+        internal int CloseDelayMs;
+        internal Failure StillbornReason;
+        internal SpliceFlow? SpliceIn;
+        internal SpliceFlow? SpliceOut;
+    }
+
     private Connection(EventLoop loop)
     {
         _loop = loop;
-        _input = new ByteBuffer(loop.Slab);
-        Output = new BufferChain(loop.Slab);
         _flush = new LoopWork(this, WorkFlush);
-        _pending = new LoopWork(this, WorkPending);
     }
 
-    /// <summary>For connecting, handshakes and delayed closes: made when one is first wanted, since ten thousand idle connections want none.</summary>
-    private LoopTimer Timer => _timer ??= new LoopTimer(this);
+    private Rarities Rare => _rarities ??= new Rarities(this);
 
-    private void CancelTimer()
+    private Transport? NextTransport => _rarities?.NextTransport;
+    private int CloseDelayMs => _rarities?.CloseDelayMs ?? 0;
+
+    private void RunPendingNextTurn() => _loop.RunNextTurn(Rare.Pending);
+
+    private void StartTimer(int delayMs) => _loop.Schedule(Rare.Timer, delayMs);
+
+    private bool InputIsEmpty => _input is null;
+    private ByteBuffer Input => _input ??= s_inputs[_loop].Rent();
+
+    private void ConsumeInput(int count)
     {
-        if (_timer is not null)
-            _loop.Cancel(_timer);
+        _input!.Consume(count);
+        if (_input.IsEmpty)
+            ReturnInput();
+    }
+
+    private void ReturnInput()
+    {
+        if (_input is null)
+            return;
+        _input.Reset();
+        s_inputs[_loop].Return(_input);
+        _input = null;
+    }
+
+    private void ReturnOutput()
+    {
+        if (_output is null)
+            return;
+        _output.Clear();
+        s_outputs[_loop].Return(_output);
+        _output = null;
     }
 
     // ---- facts ----------------------------------------------------------------------------------------------
@@ -115,10 +159,18 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>The peer's address, as the kernel says (a PROXY header may say otherwise: <see cref="RemoteAddress"/> can be set).</summary>
     internal Address RemoteAddress { get; set; }
 
-    /// <summary>Where the connection was going before it was redirected to us; set by the listener, else none.</summary>
-    internal Address OriginalDestination { get; set; }
+    /// <summary>Where the connection was going before it was redirected to us; set by the listener, else none. It is then the <see cref="LocalAddress"/> too.</summary>
+    internal Address OriginalDestination
+    {
+        get => _localIsOriginal ? _local : default;
+        set
+        {
+            _local = value;
+            _localIsOriginal = true;
+        }
+    }
 
-    /// <summary>Our end of the socket; asked from the kernel at first use.</summary>
+    /// <summary>Our end of the connection; the socket's is asked from the kernel at first use.</summary>
     internal Address LocalAddress
     {
         get
@@ -127,7 +179,11 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
                 _local = Address.From(address);
             return _local;
         }
-        set => _local = value;
+        set
+        {
+            _local = value;
+            _localIsOriginal = false;
+        }
     }
 
     /// <summary>Application bytes read and sent so far.</summary>
@@ -141,7 +197,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal Errno LastError { get; private set; }
 
     /// <summary>Connecting could not even be begun.</summary>
-    internal bool IsStillborn => _stillbornReason != Failure.None;
+    internal bool IsStillborn => _rarities is { StillbornReason: not Failure.None };
 
     internal bool IsOpen => _state == State.Open;
     internal bool IsClosed => _state == State.Closed;
@@ -157,19 +213,18 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal bool IsReadingPaused => _pauses > 0;
 
     /// <summary>Received bytes that no handler has consumed.</summary>
-    internal int BufferedInput => _input.Length;
+    internal int BufferedInput => _input?.Length ?? 0;
     internal bool IsAboveHighWatermark => _aboveHigh;
     internal int HighWatermark { get; private set; }
-    internal int LowWatermark { get; private set; }
+    internal int LowWatermark => HighWatermark / 2;
 
-    /// <summary>What waits to be sent. Append (or move blocks here), then <see cref="ScheduleFlush"/>.</summary>
-    internal BufferChain Output { get; }
+    /// <summary>What waits to be sent. Append (or move blocks here), then <see cref="ScheduleFlush"/>. Another chain after every turn: not to be kept.</summary>
+    internal BufferChain Output => _output ??= s_outputs[_loop].Rent();
+
+    private bool OutputIsEmpty => _output is null || _output.IsEmpty;
 
     /// <summary>A place of the process-wide connection limit that this connection holds and gives back when it closes.</summary>
     internal ConnectionLimit? Limit { get; set; }
-
-    /// <summary>Free for whoever handles the connection: a number that is 0 on a new connection.</summary>
-    internal long Tag { get; set; }
 
     /// <summary>Who gets the callbacks. A new one is presented what the old one left, in the next turn (or at once, when set inside OnData).</summary>
     internal ConnectionHandler Handler
@@ -179,8 +234,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         {
             _handler = value;
             _endDelivered = false;
-            if (!_presenting && (!_input.IsEmpty || _endReceived) && !IsClosing)
-                _loop.RunNextTurn(_pending);
+            if (!_presenting && (!InputIsEmpty || _endReceived) && !IsClosing)
+                RunPendingNextTurn();
         }
     }
 
@@ -204,8 +259,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         Connection connection = s_pool[loop].Rent();
         connection.Prepare(-1, remote, RawTransport.Instance, handler, State.Connecting, isUpstream: true);
         connection.LastError = error;
-        connection._stillbornReason = reason;
-        loop.RunNextTurn(connection._pending);
+        connection.Rare.StillbornReason = reason;
+        connection.RunPendingNextTurn();
         return connection;
     }
 
@@ -223,7 +278,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         }
         connection.Prepare(fd, remote, transport, handler, state, isUpstream);
         if (timeoutMs > 0)
-            loop.Schedule(connection.Timer, timeoutMs);
+            connection.StartTimer(timeoutMs);
         return connection;
     }
 
@@ -231,17 +286,17 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         _fd = fd;
         _transport = transport;
-        _nextTransport = null;
         _handler = handler;
         _state = state;
-        _local = OriginalDestination = default;
+        _local = default;
+        _localIsOriginal = false;
         RemoteAddress = remote;
         IsUpstream = isUpstream;
-        BytesReceived = BytesSent = Tag = 0;
+        BytesReceived = BytesSent = 0;
         LastActivityMs = _loop.NowMs;
         LastError = Errno.None;
         SetWatermarks(DefaultHighWatermark);
-        _pauses = _closeDelayMs = 0;
+        _pauses = 0;
         _readReady = _hangUpSeen = _writeBlocked = _writeFailed = false;
         _endReceived = _endDelivered = _shutdownWanted = _writeShut = _aboveHigh = _presenting = false;
     }
@@ -252,7 +307,6 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal void SetWatermarks(int highBytes)
     {
         HighWatermark = highBytes > 0 ? highBytes : int.MaxValue;
-        LowWatermark = HighWatermark / 2;
     }
 
     /// <summary>Queues a copy of <paramref name="bytes"/>; sent with everything else of this turn at its end.</summary>
@@ -277,7 +331,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             return;
         }
         Debug.Assert(!_shutdownWanted);
-        if (Output.IsEmpty && !_writeBlocked && !_transport.HasUnsent)
+        if (OutputIsEmpty && !_writeBlocked && !_transport.HasUnsent)
         {
             IoResult sent = _transport.WriteDirect(_fd, bytes);
             CountSent(sent.Bytes);
@@ -310,14 +364,14 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         Debug.Assert(_pauses > 0);
         if (--_pauses == 0 && !IsClosing)
-            _loop.RunNextTurn(_pending);
+            RunPendingNextTurn();
     }
 
     /// <summary>Presents unconsumed bytes again, in the next turn, though nothing new arrived: the handler can use them now.</summary>
     internal void ProcessBuffered()
     {
         if (!IsClosing)
-            _loop.RunNextTurn(_pending);
+            RunPendingNextTurn();
     }
 
     /// <summary>
@@ -327,11 +381,11 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal void ChangeTransport(Transport transport, int handshakeTimeoutMs = 0)
     {
         Debug.Assert(_state == State.Open);
-        _nextTransport = transport;
+        Rare.NextTransport = transport;
         if (handshakeTimeoutMs > 0)
-            _loop.Schedule(Timer, handshakeTimeoutMs);
+            StartTimer(handshakeTimeoutMs);
         if (!_presenting)
-            _loop.RunNextTurn(_pending);
+            RunPendingNextTurn();
     }
 
     /// <summary>Ends our direction once <see cref="Output"/> is sent; the peer may go on sending.</summary>
@@ -359,15 +413,17 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             return;
         }
         _state = State.Closing;
-        _closeDelayMs = delayMs;
         _shutdownWanted = true;
         // Splicing leaves bytes unread that no short read has vouched for; otherwise _readReady knows, and asking once more is a call in vain.
         _readReady |= SpliceIn is not null;
         if (delayMs > 0)
-            _loop.Schedule(Timer, delayMs);
+        {
+            Rare.CloseDelayMs = delayMs;
+            StartTimer(delayMs);
+        }
         _loop.RunAtTurnEnd(_flush);
         if (_readReady)
-            _loop.RunNextTurn(_pending);
+            RunPendingNextTurn();
     }
 
     /// <summary>Closes now; what is queued is lost. With <paramref name="reset"/> the peer gets a RST.</summary>
@@ -376,9 +432,12 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_state == State.Closed)
             return;
         _state = State.Closed;
-        CancelTimer();
         _loop.Cancel(_flush);
-        _loop.Cancel(_pending);
+        if (_rarities is { } rare)
+        {
+            _loop.Cancel(rare.Timer);
+            _loop.Cancel(rare.Pending);
+        }
         if (_fd >= 0)
         {
             _loop.Unregister(_fd, this, closing: true);
@@ -439,11 +498,11 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         }
         if (_fd < 0)
         {
-            Close(_stillbornReason);
+            Close(_rarities!.StillbornReason);
             return;
         }
-        if (_nextTransport is not null)
-            SwitchTransport(_input.Readable, buffered: true);
+        if (NextTransport is not null)
+            SwitchTransport(_input is null ? default : _input.Readable, buffered: true);
         if (_state == State.Handshaking)
             ContinueHandshake();
         if (_state == State.Open && _pauses == 0)
@@ -471,12 +530,18 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     public void OnRelease()
     {
-        _input.Reset();
-        Output.Clear();
+        ReturnInput();
+        ReturnOutput();
         _transport.Release();
         _transport = RawTransport.Instance;
         _handler = Nobody.Instance;
-        SpliceIn = SpliceOut = null;
+        if (_rarities is { } rare)
+        {
+            rare.NextTransport = null;
+            rare.SpliceIn = rare.SpliceOut = null;
+            rare.CloseDelayMs = 0;
+            rare.StillbornReason = Failure.None;
+        }
         s_pool[_loop].Return(this);
     }
 
@@ -522,23 +587,24 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private void BecomeOpen()
     {
         _state = State.Open;
-        CancelTimer();
+        if (_rarities is { } rare)
+            _loop.Cancel(rare.Timer);
         LastActivityMs = _loop.NowMs;
         _handler.OnConnected(this);
-        if (_state == State.Open && (!Output.IsEmpty || _shutdownWanted))
+        if (_state == State.Open && (!OutputIsEmpty || _shutdownWanted))
             ScheduleFlush();
     }
 
     private void SwitchTransport(ReadOnlySpan<byte> leftover, bool buffered)
     {
-        Transport next = _nextTransport!;
-        _nextTransport = null;
+        Transport next = NextTransport!;
+        Rare.NextTransport = null;
         next.Preload(leftover);
-        if (buffered)
-            _input.Consume(leftover.Length);
+        if (buffered && !leftover.IsEmpty)
+            ConsumeInput(leftover.Length);
         _transport = next;
         _state = State.Handshaking;
-        _loop.RunNextTurn(_pending);
+        RunPendingNextTurn();
     }
 
     // ---- reading --------------------------------------------------------------------------------------------
@@ -548,13 +614,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         int budget = ReadBytesPerTurn;
         while (_readReady && CanRead)
         {
-            if (SpliceIn is { } flow && _input.IsEmpty && _state == State.Open)
+            if (SpliceIn is { } flow && InputIsEmpty && _state == State.Open)
             {
                 flow.Pump();
                 return;
             }
-            bool direct = _input.IsEmpty || _state == State.Closing;
-            Span<byte> into = direct ? _loop.Scratch : _input.GetWritable(ReadBytesMin);
+            bool direct = InputIsEmpty || _state == State.Closing;
+            Span<byte> into = direct ? _loop.Scratch : _input!.GetWritable(ReadBytesMin);
             IoResult got = _transport.Read(_fd, into);
             switch (got.Status)
             {
@@ -569,7 +635,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
                     }
                     else
                     {
-                        _input.Commit(got.Bytes);
+                        _input!.Commit(got.Bytes);
                         PresentBuffered();
                     }
                     break;
@@ -591,7 +657,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             if (budget <= 0 && _readReady)
             {
                 if (!IsClosed)
-                    _loop.RunNextTurn(_pending);
+                    RunPendingNextTurn();
                 return;
             }
         }
@@ -599,7 +665,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     private bool CanRead => _state switch
     {
-        State.Open => _pauses == 0 && !_endReceived && _input.Length < InputBytesMax,
+        State.Open => _pauses == 0 && !_endReceived && BufferedInput < InputBytesMax,
         State.Closing => !_endReceived,
         _ => false,
     };
@@ -613,7 +679,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             int used = handler.OnData(this, data);
             Debug.Assert((uint)used <= (uint)data.Length);
             data = data[used..];
-            if (_nextTransport is not null && _state == State.Open)
+            if (NextTransport is not null && _state == State.Open)
             {
                 SwitchTransport(data, buffered: false);
                 data = default;
@@ -623,21 +689,21 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         }
         _presenting = false;
         if (data.Length > 0 && _state == State.Open)
-            _input.Write(data);
+            Input.Write(data);
     }
 
     private void PresentBuffered()
     {
         _presenting = true;
-        while (!_input.IsEmpty && _state == State.Open && _pauses == 0)
+        while (_input is { } input && _state == State.Open && _pauses == 0)
         {
             ConnectionHandler handler = _handler;
-            int used = handler.OnData(this, _input.Readable);
+            int used = handler.OnData(this, input.Readable);
             if (_state == State.Closed)
                 break;
-            _input.Consume(used);
-            if (_nextTransport is not null && _state == State.Open)
-                SwitchTransport(_input.Readable, buffered: true);
+            ConsumeInput(used);
+            if (NextTransport is not null && _state == State.Open)
+                SwitchTransport(_input is null ? default : _input.Readable, buffered: true);
             if (_handler == handler)
                 break;
         }
@@ -685,7 +751,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_state < State.Open)
             return;
         bool sentAny = false;
-        while (!_writeBlocked && !_writeFailed && (!Output.IsEmpty || _transport.HasUnsent))
+        while (!_writeBlocked && !_writeFailed && (!OutputIsEmpty || _transport.HasUnsent))
         {
             IoResult sent = _transport.Write(_fd, Output);
             sentAny |= sent.Bytes > 0;
@@ -701,7 +767,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             }
         }
 
-        bool empty = Output.IsEmpty && !_transport.HasUnsent;
+        bool empty = OutputIsEmpty && !_transport.HasUnsent;
         if (empty && _shutdownWanted && !_writeShut)
         {
             _writeShut = true;
@@ -711,8 +777,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         {
             if (empty)
                 FinishClosing();
-            else if (sentAny && _closeDelayMs > 0)
-                _loop.Schedule(Timer, _closeDelayMs); // the limit is on standing still
+            else if (sentAny && CloseDelayMs > 0)
+                StartTimer(CloseDelayMs); // the limit is on standing still
             return;
         }
         if (empty && sentAny)
@@ -721,18 +787,21 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (empty)
             SpliceOut?.Pump();
         CloseWhenBothEnded();
+        if (OutputIsEmpty)
+            ReturnOutput();
     }
 
     private void TellWatermarks()
     {
         if (_state != State.Open)
             return;
-        if (!_aboveHigh && Output.Length > HighWatermark)
+        long waiting = _output?.Length ?? 0;
+        if (!_aboveHigh && waiting > HighWatermark)
         {
             _aboveHigh = true;
             _handler.OnAboveHighWatermark(this);
         }
-        else if (_aboveHigh && Output.Length <= LowWatermark)
+        else if (_aboveHigh && waiting <= LowWatermark)
         {
             _aboveHigh = false;
             _handler.OnBelowLowWatermark(this);
@@ -742,7 +811,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     // Closing, and everything is sent: over at once, or when the peer has closed too (then a FIN was read).
     private void FinishClosing()
     {
-        if (_writeShut && (_closeDelayMs == 0 || _endReceived))
+        if (_writeShut && (CloseDelayMs == 0 || _endReceived))
             Close(Failure.None);
     }
 
@@ -751,14 +820,14 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         LastError = error;
         _writeFailed = true;
-        Output.Clear();
+        ReturnOutput();
         if (_endReceived || _pauses > 0)
         {
             CloseBroken(error);
             return;
         }
         _readReady = _hangUpSeen = true;
-        _loop.RunNextTurn(_pending);
+        RunPendingNextTurn();
     }
 
     private void CountSent(int bytes)
@@ -779,13 +848,21 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     // ---- for a splice, which reads and writes the descriptor by itself ----------------------------------------
 
     /// <summary>Reads for us: what arrives goes through the kernel to another connection, past our handler.</summary>
-    internal SpliceFlow? SpliceIn { get; set; }
+    internal SpliceFlow? SpliceIn
+    {
+        get => _rarities?.SpliceIn;
+        set => Rare.SpliceIn = value;
+    }
 
     /// <summary>Writes to us, whenever <see cref="CanSpliceWrite"/>.</summary>
-    internal SpliceFlow? SpliceOut { get; set; }
+    internal SpliceFlow? SpliceOut
+    {
+        get => _rarities?.SpliceOut;
+        set => Rare.SpliceOut = value;
+    }
 
-    internal bool CanSpliceRead => _readReady && _state == State.Open && _pauses == 0 && !_endReceived && _input.IsEmpty;
-    internal bool CanSpliceWrite => _state == State.Open && !_writeBlocked && !_writeFailed && !_writeShut && Output.IsEmpty;
+    internal bool CanSpliceRead => _readReady && _state == State.Open && _pauses == 0 && !_endReceived && InputIsEmpty;
+    internal bool CanSpliceWrite => _state == State.Open && !_writeBlocked && !_writeFailed && !_writeShut && OutputIsEmpty;
 
     internal void SpliceReceived(int bytes) => CountReceived(bytes);
     internal void SpliceSent(int bytes) => CountSent(bytes);
@@ -800,7 +877,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal void SpliceWriteFailed(Errno error) => OnWriteFailed(error);
 
     /// <summary>More can be read, in the next turn.</summary>
-    internal void SpliceContinue() => _loop.RunNextTurn(_pending);
+    internal void SpliceContinue() => RunPendingNextTurn();
 
     /// <summary>Handler of a connection nobody uses.</summary>
     private sealed class Nobody : ConnectionHandler

@@ -84,6 +84,10 @@ internal sealed class Http1ServerCodec : HttpCodec
     };
 
     internal override bool InputDeferred => _inputDeferred;
+
+    /// <summary>Between two requests, as new but for the number of streams: another codec may go on in its place.</summary>
+    internal bool IsAtRest => _phase == Phase.Head && _stream is null && !_parser.IsPartial && _emptyLines == 0 && !_blocked && !_draining && !_closeAfter && !_finished;
+
     internal override bool IsHeadPartial => _phase == Phase.Head && _parser.IsPartial;
 
     internal override CodecResult Feed(ReadOnlySpan<byte> input)

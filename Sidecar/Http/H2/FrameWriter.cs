@@ -29,13 +29,8 @@ internal sealed class FrameWriter(BufferChain output)
         internal int ControlFrames;
     }
 
-    [InlineArray(Heaps)]
-    private struct HeapRing
-    {
-        private Heap _element0;
-    }
-
-    private HeapRing _heaps;
+    // A power of two; more than one only where a peer takes its time.
+    private Heap[] _heaps = new Heap[1];
     private int _oldest;
     private int _heapCount;
 
@@ -191,14 +186,16 @@ internal sealed class FrameWriter(BufferChain output)
         {
             PendingFrames -= _heaps[_oldest].Frames;
             PendingControlFrames -= _heaps[_oldest].ControlFrames;
-            _oldest = (_oldest + 1) % Heaps;
+            _oldest = (_oldest + 1) & (_heaps.Length - 1);
             _heapCount--;
         }
         Written += bytes;
-        int newest = (_oldest + _heapCount - 1) % Heaps;
+        int newest = (_oldest + _heapCount - 1) & (_heaps.Length - 1);
         if (_heapCount == 0 || (_heapCount < Heaps && (_heaps[newest].Frames >= HeapFramesMax || _heaps[newest].ControlFrames >= HeapControlFramesMax)))
         {
-            newest = (_oldest + _heapCount++) % Heaps;
+            if (_heapCount == _heaps.Length)
+                GrowHeaps();
+            newest = (_oldest + _heapCount++) & (_heaps.Length - 1);
             _heaps[newest] = default;
         }
         ref var heap = ref _heaps[newest];
@@ -209,5 +206,15 @@ internal sealed class FrameWriter(BufferChain output)
             return;
         heap.ControlFrames++;
         PendingControlFrames++;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void GrowHeaps()
+    {
+        var larger = new Heap[_heaps.Length * 2];
+        for (int i = 0; i < _heapCount; i++)
+            larger[i] = _heaps[(_oldest + i) & (_heaps.Length - 1)];
+        _heaps = larger;
+        _oldest = 0;
     }
 }

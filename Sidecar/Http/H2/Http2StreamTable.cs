@@ -122,6 +122,7 @@ internal sealed class StreamHistory
     private const int Streams = 2048;
     private const int PerWord = 32;
 
+    // As many as the streams opened so far need, up to all.
     private ulong[] _words = [];
     private uint _last;
 
@@ -134,8 +135,8 @@ internal sealed class StreamHistory
     /// <summary>A stream opens: those between the last one and it never will.</summary>
     internal void Open(uint id)
     {
-        if (_words.Length == 0)
-            _words = new ulong[Streams / PerWord];
+        if ((id >> 1) / PerWord >= (uint)_words.Length && _words.Length < Streams / PerWord)
+            Grow(id >> 1);
         uint from = (_last + 1) >> 1;
         uint to = id >> 1;
         if (to - from >= Streams)
@@ -164,15 +165,22 @@ internal sealed class StreamHistory
             if (!IsKnown(id))
                 return StreamEnd.ResetByUs;
             uint index = id >> 1;
-            return (StreamEnd)((_words[index / PerWord % (Streams / PerWord)] >> (int)(index % PerWord * 2)) & 3);
+            return (StreamEnd)((_words[index / PerWord % (uint)_words.Length] >> (int)(index % PerWord * 2)) & 3);
         }
+    }
+
+    // Below the full size no index has come round yet, so each keeps its word.
+    private void Grow(uint index)
+    {
+        uint words = Math.Min(index / PerWord + 1, Streams / PerWord);
+        Array.Resize(ref _words, (int)System.Numerics.BitOperations.RoundUpToPowerOf2(words));
     }
 
     private bool IsKnown(uint id) => _words.Length != 0 && (_last >> 1) - (id >> 1) < Streams;
 
     private void Store(uint index, StreamEnd end)
     {
-        ref ulong word = ref _words[index / PerWord % (Streams / PerWord)];
+        ref ulong word = ref _words[index / PerWord % (uint)_words.Length];
         int shift = (int)(index % PerWord * 2);
         word = (word & ~(3ul << shift)) | ((ulong)end << shift);
     }

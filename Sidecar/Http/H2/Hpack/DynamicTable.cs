@@ -29,8 +29,9 @@ internal sealed class DynamicTable
     /// <summary>What an entry is charged beside its bytes (RFC 7541 section 4.1).</summary>
     internal const int EntryOverhead = 32;
 
-    private const int InitialBytes = 512;
-    private const int InitialEntries = 16;
+    // Ten thousand idle connections of one request each are to stay small; a busy one doubles these a few times and is done.
+    private const int InitialBytes = 128;
+    private const int InitialEntries = 4;
 
     private byte[] _bytes = [];
     private int _end;
@@ -46,10 +47,8 @@ internal sealed class DynamicTable
     /// <summary>The bound in force.</summary>
     internal int MaxSize { get; private set; }
 
-    /// <summary>Entries ever added: the newest has this number, the oldest <see cref="OldestNumber"/>.</summary>
+    /// <summary>Entries ever added: the newest has this number.</summary>
     internal uint Inserted { get; private set; }
-
-    internal uint OldestNumber => Inserted - (uint)_count + 1;
 
     internal DynamicTable(int maxSize) => MaxSize = maxSize;
 

@@ -28,9 +28,10 @@ internal sealed class HpackEncoder
     /// <summary>A cookie shorter than this is guessed too easily to be compressed beside what an attacker chooses (RFC 7541 section 7.1.3).</summary>
     private const int ShortCookieBytes = 20;
 
-    // Direct-mapped: a slot holds the number of the last entry with its hash. A lost slot costs compression, never correctness.
-    private readonly uint[] _byField = new uint[FieldSlots];
-    private readonly uint[] _byName = new uint[NameSlots];
+    // Direct-mapped: a slot holds the number of the last entry with its hash, its low half, since the entry it leads to is compared anyway. A lost slot
+    // costs compression, never correctness.
+    private readonly ushort[] _byField = new ushort[FieldSlots];
+    private readonly ushort[] _byName = new ushort[NameSlots];
     private readonly ushort[] _seen = new ushort[SeenSlots];
 
     private readonly HpackScratch _scratch;
@@ -131,10 +132,9 @@ internal sealed class HpackEncoder
             return;
         }
         uint hash = HashBytes(value, nameHash);
-        ref uint slot = ref _byField[hash & (FieldSlots - 1)];
-        if (IsLive(slot))
+        ref ushort slot = ref _byField[hash & (FieldSlots - 1)];
+        if (TryFindLive(slot, out int dynamicIndex))
         {
-            int dynamicIndex = (int)(_table.Inserted - slot) + 1;
             ref readonly var entry = ref _table[dynamicIndex];
             if (entry.Id == id && _table.Value(in entry).SequenceEqual(value) && (id != HeaderId.Unknown || _table.Name(in entry).SequenceEqual(name)))
             {
@@ -145,7 +145,7 @@ internal sealed class HpackEncoder
         AddLiteral(id, name, value, nameHash, hash, ref slot);
     }
 
-    private void AddLiteral(HeaderId id, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, uint nameHash, uint hash, ref uint slot)
+    private void AddLiteral(HeaderId id, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, uint nameHash, uint hash, ref ushort slot)
     {
         int nameIndex = NameIndex(id, name, nameHash);
         ref ushort seen = ref _seen[(hash >> 8) & (SeenSlots - 1)];
@@ -161,10 +161,14 @@ internal sealed class HpackEncoder
         }
         WriteLiteral(0x40, 6, nameIndex, name, value, huffman: true);
         if (_table.Add(id, name, value, FieldFlags.None))
-            slot = _byName[NameSlot(nameHash)] = _table.Inserted;
+            slot = _byName[NameSlot(nameHash)] = (ushort)_table.Inserted;
     }
 
-    private bool IsLive(uint number) => number != 0 && number - _table.OldestNumber < (uint)_table.Count;
+    private bool TryFindLive(ushort number, out int dynamicIndex)
+    {
+        dynamicIndex = (ushort)(_table.Inserted - number) + 1;
+        return number != 0 && dynamicIndex <= _table.Count;
+    }
 
     private static int NameSlot(uint nameHash) => (int)((nameHash >> 20) & (NameSlots - 1));
 
@@ -173,10 +177,8 @@ internal sealed class HpackEncoder
         int index = id != HeaderId.Unknown ? StaticTable.IndexOf(id) : name[0] == ':' ? StaticTable.Status200 : StaticTable.IndexOfUnknown(name);
         if (index != 0)
             return index;
-        uint number = _byName[NameSlot(nameHash)];
-        if (!IsLive(number))
+        if (!TryFindLive(_byName[NameSlot(nameHash)], out int dynamicIndex))
             return 0;
-        int dynamicIndex = (int)(_table.Inserted - number) + 1;
         ref readonly var entry = ref _table[dynamicIndex];
         return entry.Id == id && (id != HeaderId.Unknown || _table.Name(in entry).SequenceEqual(name)) ? StaticTable.Count + dynamicIndex : 0;
     }
