@@ -208,9 +208,9 @@ public sealed class ClusterTranslatorTests
     [InlineData("'http2_protocol_options': {'max_concurrent_streams': 0}", "http2_protocol_options.max_concurrent_streams")]
     [InlineData("'common_http_protocol_options': {'max_headers_count': 0}", "common_http_protocol_options.max_headers_count")]
     [InlineData("'common_http_protocol_options': {'max_response_headers_kb': 8193}", "common_http_protocol_options.max_response_headers_kb")]
-    [InlineData("'transport_socket': {'name': 'envoy.transport_sockets.tls'}", "transport_socket")]
+    [InlineData("'transport_socket': {'name': 'envoy.transport_sockets.tls'}", "transport_socket.typed_config")]
     [InlineData("'transport_socket': {'name': 'x'}", "transport_socket")]
-    [InlineData("'transport_socket_matches': [{'name': 'm', 'transport_socket': {'name': 'envoy.transport_sockets.tls'}}]", "transport_socket_matches[0].transport_socket")]
+    [InlineData("'transport_socket_matches': [{'name': 'm', 'transport_socket': {'name': 'envoy.transport_sockets.tls'}}]", "transport_socket_matches[0].transport_socket.typed_config")]
     [InlineData("'transport_socket_matches': [{}]", "transport_socket_matches[0].name")]
     [InlineData("'lb_subset_config': {'subset_selectors': [{'keys': ['a']}]}", "lb_subset_config")]
     [InlineData("'filters': [{'name': 'envoy.filters.network.rbac'}]", "filters[0]")]
@@ -232,7 +232,7 @@ public sealed class ClusterTranslatorTests
     public void Refused_EveryProblemIsNamed()
     {
         Assert.Null(Translate("'type': 'EDS', 'lb_policy': 'MAGLEV', 'connect_timeout': '0s', 'transport_socket': {'name': 'envoy.transport_sockets.tls'}", out var scope));
-        Assert.Equal(["connect_timeout", "eds_cluster_config", "lb_policy", "transport_socket"], scope.Rejections.Select(p => p.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["connect_timeout", "eds_cluster_config", "lb_policy", "transport_socket.typed_config"], scope.Rejections.Select(p => p.Path).Order(StringComparer.Ordinal));
     }
 
     [Theory]

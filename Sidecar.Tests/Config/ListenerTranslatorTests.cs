@@ -33,7 +33,7 @@ public class ListenerTranslatorTests
     [InlineData(""" @address, "filter_chains": [{"filters": [{"name": "unknown"}]}] """, "filter_chains[0].filters[0]", "Didn't find a registered implementation for 'unknown'")]
     [InlineData(""" @address, "filter_chains": [{"filters": [@tcp, @tcp]}] """, "filter_chains[0].filters[0]", "must be the last filter")]
     [InlineData(""" @address, "filter_chains": [{"filters": [@tcp]}, {"filters": [@tcp]}] """, "filter_chains", "has the same matching rules")]
-    [InlineData(""" @address, "filter_chains": [{"transport_socket": {"name": "envoy.transport_sockets.tls"}, "filters": [@tcp]}] """, "filter_chains[0].transport_socket", "TLS")]
+    [InlineData(""" @address, "filter_chains": [{"transport_socket": {"name": "envoy.transport_sockets.tls"}, "filters": [@tcp]}] """, "filter_chains[0].transport_socket.typed_config", "DownstreamTlsContext")]
     [InlineData(""" @address, "filter_chains": [{"use_proxy_proto": true, "filters": [@tcp]}] """, "filter_chains[0].use_proxy_proto", "proxy_protocol")]
     [InlineData(""" @address, "filter_chains": [{"filter_chain_match": {"destination_port": 0}, "filters": [@tcp]}] """, "filter_chains[0].filter_chain_match.destination_port", "1 to 65535")]
     [InlineData(""" @address, "filter_chains": [{"filter_chain_match": {"server_names": ["a*.org"]}, "filters": [@tcp]}] """, "filter_chains[0].filter_chain_match.server_names[0]", "partial wildcards")]

@@ -130,13 +130,6 @@ public class ForwardingRulesTests
     }
 
     [Fact]
-    public void ClientCertField_IsNeverBelieved()
-    {
-        Assert.Equal("", Run(c => c, ("x-forwarded-client-cert", "By=me"))["x-forwarded-client-cert"]);
-        Assert.Equal("By=me", Run(c => c with { ForwardClientCert = ForwardClientCert.AlwaysForwardOnly }, ("x-forwarded-client-cert", "By=me"))["x-forwarded-client-cert"]);
-    }
-
-    [Fact]
     public void Port_AppendedWhereWanted()
     {
         Assert.Equal("8080", Run(c => c with { AppendXForwardedPort = true })["x-forwarded-port"]);

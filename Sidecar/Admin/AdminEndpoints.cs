@@ -17,7 +17,7 @@ internal static class AdminEndpoints
 
     private static readonly Endpoint[] s_endpoints =
     [
-        new("/certs", false, "print certs on machine", (_, _, answer) => answer(AdminResponse.Json("{\n \"certificates\": []\n}\n"u8.ToArray()))),
+        new("/certs", false, "print certs on machine", CertsPage.Answer),
         new("/clusters", false, "upstream cluster status", ClustersPage.Answer),
         new("/config_dump", false, "dump current Envoy configs; ?include_eds, ?resource=, ?mask= (not supported), ?name_regex=", ConfigDump.Answer),
         new("/config_status", false, "what of the configuration is refused, unsupported or ignored, by path", ConfigStatusPage.Answer),

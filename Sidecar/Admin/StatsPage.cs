@@ -163,7 +163,7 @@ internal static class StatsPage
                     continue;
                 }
                 long value = scope.Sum(i);
-                if (value != 0 || !usedOnly)
+                if (value != 0 || !usedOnly && !definition.OnlyWhenUsed)
                     number(name, definition.Kind, value);
             }
         }
@@ -205,7 +205,7 @@ internal static class StatsPage
                     continue;
                 }
                 long value = scope.Sum(i);
-                if (value != 0 || !usedOnly)
+                if (value != 0 || !usedOnly && !definition.OnlyWhenUsed)
                     Family(families, metric, definition.Kind).Append(metric).Append('{').Append(all).Append("} ").Append(value).Append('\n');
             }
         }

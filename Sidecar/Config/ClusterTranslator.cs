@@ -10,6 +10,7 @@ using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using WireCore = Envoy.Config.Core.V3;
+using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 using WireHttp = Envoy.Extensions.Upstreams.Http.V3;
 using WireLb = Envoy.Extensions.LoadBalancingPolicies;
 
@@ -36,7 +37,7 @@ internal static class ClusterTranslator
         var common = wire.CommonLbConfig;
         double panic = Percent(common?.HealthyPanicThreshold, 50, scope.At("common_lb_config.healthy_panic_threshold"));
         var endpoints = Endpoints(wire, type, scope);
-        var transport = Transport(wire.TransportSocket, scope.At("transport_socket"));
+        var transport = Transport(wire.TransportSocket, wire, scope.At("transport_socket"));
         var matches = TransportMatches(wire, scope);
         var http = Http(wire, scope);
         if (http.Protocol == UpstreamProtocol.Negotiated)
@@ -56,7 +57,7 @@ internal static class ClusterTranslator
         if (scope.IsRejected)
             return null;
 
-        string statName = StatName(wire.AltStatName.Length > 0 ? wire.AltStatName : wire.Name);
+        string statName = ClusterStatName(wire);
         var config = new ClusterConfig
         {
             Name = wire.Name,
@@ -91,6 +92,8 @@ internal static class ClusterTranslator
         }
         return config;
     }
+
+    private static string ClusterStatName(Wire.Cluster wire) => StatName(wire.AltStatName.Length > 0 ? wire.AltStatName : wire.Name);
 
     // ---- discovery ------------------------------------------------------------------------------------------
 
@@ -622,19 +625,25 @@ internal static class ClusterTranslator
         }
     }
 
-    /// <summary>
-    /// The transport sockets. TLS is to be added here: a <see cref="TransportFactory"/> made of the UpstreamTlsContext. Until then a cluster that asks for it
-    /// is refused, for sending its bytes in the clear would be worse.
-    /// </summary>
-    private static TransportFactory Transport(WireCore.TransportSocket? wire, ConfigScope scope)
+    // A cluster that asks for anything this cannot do is refused: sending its bytes in the clear would be worse.
+    private static TransportFactory Transport(WireCore.TransportSocket? wire, Wire.Cluster cluster, ConfigScope scope)
     {
         if (wire is null)
             return RawTransportFactory.Instance;
         string type = TypeName(wire.TypedConfig);
         if (type.Length == 0 && wire.Name is "envoy.transport_sockets.raw_buffer" or "raw_buffer" || type == "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
             return RawTransportFactory.Instance;
-        bool isTls = type.StartsWith("envoy.extensions.transport_sockets.tls.", StringComparison.Ordinal) || type.Length == 0 && wire.Name.EndsWith("tls", StringComparison.Ordinal);
-        scope.Reject("", isTls ? "TLS transport sockets are not supported yet" : $"transport socket {(type.Length > 0 ? type : wire.Name)} is not supported");
+        if (type == "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext")
+        {
+            string statName = ClusterStatName(cluster);
+            var context = WireTls.UpstreamTlsContext.Parser.ParseFrom(wire.TypedConfig!.Value);
+            var slot = scope.Services.UpstreamTls(context, $"cluster.{statName}.", new StatTag("envoy.cluster_name", statName), scope.At("typed_config"));
+            return slot is null ? RawTransportFactory.Instance : new TlsTransportFactory(slot);
+        }
+        if (type.Length == 0 && wire.Name is "tls" or "envoy.transport_sockets.tls")
+            scope.Reject("typed_config", "is required: an UpstreamTlsContext");
+        else
+            scope.Reject("", $"transport socket {(type.Length > 0 ? type : wire.Name)} is not supported");
         return RawTransportFactory.Instance;
     }
 
@@ -647,7 +656,7 @@ internal static class ClusterTranslator
             var at = scope.At($"transport_socket_matches[{i}]");
             if (match.Name.Length == 0)
                 at.Reject("name", "value length must be at least 1 characters");
-            matches.Add(new TransportMatch(match.Name, MetadataTranslator.Fields(match.Match ?? new Struct()), Transport(match.TransportSocket, at.At("transport_socket"))));
+            matches.Add(new TransportMatch(match.Name, MetadataTranslator.Fields(match.Match ?? new Struct()), Transport(match.TransportSocket, wire, at.At("transport_socket"))));
         }
         if (wire.TransportSocketMatcher is not null)
             scope.Reject("transport_socket_matcher", "is not supported; use transport_socket_matches");

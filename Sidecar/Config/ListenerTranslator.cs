@@ -5,7 +5,9 @@ using Sidecar.Downstream;
 using Sidecar.Filters;
 using Sidecar.Net;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using WireCore = Envoy.Config.Core.V3;
+using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 
 namespace Sidecar.Config;
 
@@ -14,6 +16,12 @@ using Wire = global::Envoy.Config.Listener.V3;
 /// <summary>envoy.config.listener.v3.Listener → <see cref="ListenerConfig"/>.</summary>
 internal static class ListenerTranslator
 {
+    /// <summary>
+    /// How long a TLS handshake may take where transport_socket_connect_timeout does not say. Envoy waits for ever, and so lets a peer that says nothing
+    /// hold a connection; no handshake takes this long.
+    /// </summary>
+    private const long HandshakeTimeoutMs = 15_000;
+
     /// <summary>Translates a listener; null, with every reason in <paramref name="scope"/>, when it is refused.</summary>
     /// <param name="wire">The resource.</param>
     /// <param name="previous">The version in use, whose unchanged chains are kept as the same objects; null for a new listener.</param>
@@ -184,16 +192,25 @@ internal static class ListenerTranslator
     {
         if (wire.UseProxyProto == true)
             scope.Reject("use_proxy_proto", "is not supported; use the listener filter envoy.filters.listener.proxy_protocol");
-        CheckTransportSocket(wire.TransportSocket, scope);
         byte[] bytes = wire.ToByteArray();
         // Problems of an unchanged chain were told when it came; but the scope is new, so it is translated all the same where it has any.
         int before = scope.Rejections.Count;
+        var tls = Tls(wire.TransportSocket, stats, scope.At("transport_socket"));
+        long handshakeMs = scope.Milliseconds("transport_socket_connect_timeout", wire.TransportSocketConnectTimeout, HandshakeTimeoutMs);
         var terminal = NetworkFilters.Create(wire.Filters, bufferLimit, scope);
         if (terminal is null || scope.Rejections.Count > before)
             return null;
         if (previous is not null && FindUnchanged(previous, wire.Name, bytes) is { } unchanged)
             return unchanged;
-        return new FilterChainConfig { Name = wire.Name, Context = new ConnectionContext(listener, wire.Name, stats), Terminal = terminal, WireBytes = bytes };
+        return new FilterChainConfig
+        {
+            Name = wire.Name,
+            Context = new ConnectionContext(listener, wire.Name, stats),
+            Terminal = terminal,
+            Tls = tls,
+            HandshakeTimeoutMs = (int)Math.Min(handshakeMs, int.MaxValue),
+            WireBytes = bytes,
+        };
     }
 
     private static FilterChainConfig? FindUnchanged(ListenerConfig previous, string name, byte[] bytes)
@@ -206,17 +223,25 @@ internal static class ListenerTranslator
         return previous.DefaultChain is { } fallback && fallback.Name == name && fallback.WireBytes.AsSpan().SequenceEqual(bytes) ? fallback : null;
     }
 
-    private static void CheckTransportSocket(WireCore.TransportSocket? wire, ConfigScope scope)
+    // Null: in the clear. A chain that asks for anything this cannot do is refused, never served in the clear instead.
+    private static TlsContextSlot? Tls(WireCore.TransportSocket? wire, StatsScope stats, ConfigScope scope)
     {
         if (wire is null)
-            return;
+            return null;
         string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
-        if (type == "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" || wire.Name is "raw_buffer" or "envoy.transport_sockets.raw_buffer")
-            return;
-        // Never served in the clear instead: a chain that asks for TLS fails closed.
-        scope.Reject("transport_socket", type.Contains("tls", StringComparison.Ordinal) || wire.Name.Contains("tls", StringComparison.Ordinal)
-            ? "TLS transport sockets are not supported yet"
-            : $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
+        if (type == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext")
+        {
+            var context = WireTls.DownstreamTlsContext.Parser.ParseFrom(wire.TypedConfig!.Value);
+            return scope.Services.DownstreamTls(context, stats.Prefix, stats.Tags[0], scope.At("typed_config"));
+        }
+        bool isRaw = type == "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer" || type.Length == 0 && wire.Name is "raw_buffer" or "envoy.transport_sockets.raw_buffer";
+        if (isRaw)
+            return null;
+        if (type.Length == 0 && wire.Name is "tls" or "envoy.transport_sockets.tls")
+            scope.Reject("typed_config", "is required: a DownstreamTlsContext");
+        else
+            scope.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
+        return null;
     }
 
     private static FilterChainCriteria Criteria(Wire.FilterChainMatch? wire, ConfigScope scope)

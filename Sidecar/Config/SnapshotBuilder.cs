@@ -13,6 +13,7 @@ using WireCluster = Envoy.Config.Cluster.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 using WireListener = Envoy.Config.Listener.V3;
 using WireRoute = Envoy.Config.Route.V3;
+using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 
 namespace Sidecar.Config;
 
@@ -20,7 +21,7 @@ namespace Sidecar.Config;
 /// Turns sets of resources into snapshots, each from the one before: what did not change (byte for byte) keeps its objects, and a resource that is refused
 /// keeps its old version without holding back its neighbours.
 /// <code>
-///   1 clusters     2 endpoints, by the EDS clusters that name them     3 routes     4 listeners
+///   1 secrets     2 clusters     3 endpoints, by the EDS clusters that name them     4 routes     5 listeners
 /// </code>
 /// in that order, because each refers to those before it.
 /// </summary>
@@ -50,6 +51,8 @@ internal sealed class SnapshotBuilder
         _stats = stats;
         _workers = workers;
         _unixMs = unixMs;
+        Secrets = new SecretStore();
+        Tls = new TlsTranslator(Secrets);
         _services = new ConfigServices
         {
             Stats = stats,
@@ -59,9 +62,16 @@ internal sealed class SnapshotBuilder
             ClusterProblem = ClusterProblem,
             StringMatcher = MatcherTranslator.String,
             HeaderMatcher = MatcherTranslator.Header,
+            DownstreamTls = Tls.Downstream,
+            UpstreamTls = Tls.Upstream,
             NodeId = nodeId,
         };
     }
+
+    /// <summary>Secrets, and what is made of them.</summary>
+    internal SecretStore Secrets { get; }
+
+    private TlsTranslator Tls { get; }
 
     /// <summary>What came of one set of resources.</summary>
     /// <param name="Snapshot">The new snapshot.</param>
@@ -93,11 +103,12 @@ internal sealed class SnapshotBuilder
         var kept = KeptDespiteErrors(set);
 
         int changed = 0;
+        changed += TranslateAll(set, kept, ResourceTypes.Secret, TranslateSecret, errors);
+        UpdateSecrets();
         changed += TranslateAll(set, kept, ResourceTypes.Cluster, TranslateCluster, errors);
         changed += TranslateAll(set, kept, ResourceTypes.ClusterLoadAssignment, TranslateEndpoints, errors);
         changed += TranslateAll(set, kept, ResourceTypes.RouteConfiguration, TranslateRouteResource, errors);
         changed += TranslateAll(set, kept, ResourceTypes.Listener, TranslateListener, errors);
-        changed += TranslateAll(set, kept, ResourceTypes.Secret, KeepSecret, errors);
         foreach (var key in _states.Keys)
         {
             if (!_next.ContainsKey(key))
@@ -324,10 +335,19 @@ internal sealed class SnapshotBuilder
             : $"unknown cluster '{name}': add it to the clusters, or correct the name";
     }
 
-    private static object KeepSecret(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    private object? TranslateSecret(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
+        SecretTranslator.Translate(WireTls.Secret.Parser.ParseFrom(resource.Bytes.Span), Secrets, scope);
+
+    // Contexts of unchanged chains and clusters are made of the new secrets here; what is translated after this finds them.
+    private void UpdateSecrets()
     {
-        scope.Ignore("", "secrets are not used: TLS transport sockets are not supported yet");
-        return resource;
+        var secrets = new Dictionary<string, WireTls.Secret>();
+        foreach (var state in _order)
+        {
+            if (state.Translated is WireTls.Secret secret)
+                secrets.Add(state.Name, secret);
+        }
+        Secrets.Update(secrets);
     }
 
     private RouteTable? TranslateRoutes(WireRoute.RouteConfiguration wire, ConfigScope scope, bool isInline) =>

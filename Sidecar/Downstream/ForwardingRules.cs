@@ -87,10 +87,6 @@ internal static class ForwardingRules
         if (config.GenerateRequestId && (!head.Contains(HeaderId.XRequestId) || (isEdge && !config.PreserveExternalRequestId)))
             SetRequestId(head, random);
 
-        // Without a verified client certificate nothing the peer says about one is believed.
-        if (config.ForwardClientCert != ForwardClientCert.AlwaysForwardOnly)
-            head.Remove(HeaderId.XForwardedClientCert);
-
         if (config.Via.Length > 0)
             head.AppendValue(HeaderId.Via, config.Via, ", "u8);
         return remote;

@@ -36,6 +36,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     private bool _codecDrains;
     private bool _closing;
     private bool _closedByPeer;
+    private bool _isTls;
 
     internal HttpConnection(HttpConnectionManager manager)
     {
@@ -69,6 +70,12 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
         _openedMs = _idleSinceMs = Loop.NowMs;
         Stats.Inc(HttpStats.CxTotal);
         Stats.Inc(HttpStats.CxActive);
+        _isTls = connection.Transport is not RawTransport;
+        if (_isTls)
+        {
+            Stats.Inc(HttpStats.CxSslTotal);
+            Stats.Inc(HttpStats.CxSslActive);
+        }
         connection.Handler = this;
         if (Config.CodecType == CodecType.Http1)
             Use(HttpVersion.Http11);
@@ -122,6 +129,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
             stats.Inc(remote ? HttpStats.CxDestroyRemoteActiveRq : HttpStats.CxDestroyLocalActiveRq);
         }
         stats.Dec(HttpStats.CxActive);
+        if (_isTls)
+            stats.Dec(HttpStats.CxSslActive);
         if (Version != HttpVersion.None)
             stats.Dec(Version == HttpVersion.Http2 ? HttpStats.CxHttp2Active : HttpStats.CxHttp1Active);
         stats.Add(HttpStats.CxRxBytes, connection.BytesReceived);

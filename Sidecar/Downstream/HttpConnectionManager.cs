@@ -202,6 +202,7 @@ internal sealed class HttpConnectionManager : TerminalFilter
             Via = Encoding.UTF8.GetBytes(wire.Via),
             Proxy100Continue = wire.Proxy100Continue,
             ForwardClientCert = (ForwardClientCert)wire.ForwardClientCertDetails,
+            ClientCertDetails = Details(wire.SetCurrentClientCertDetails),
             SchemeOverwrite = Encoding.ASCII.GetBytes(wire.SchemeHeaderTransformation?.SchemeToOverwrite ?? ""),
             Upgrades = CreateUpgrades(wire, scope),
             StreamIdleTimeoutMs = scope.Milliseconds("stream_idle_timeout", wire.StreamIdleTimeout, 300_000),
@@ -224,11 +225,25 @@ internal sealed class HttpConnectionManager : TerminalFilter
             scope.Reject("original_ip_detection_extensions", "is not supported; use xff_num_trusted_hops");
         if (wire.EarlyHeaderMutationExtensions.Count > 0)
             scope.Reject("early_header_mutation_extensions", "is not supported; use header operations of the route configuration");
+        if (wire.SetCurrentClientCertDetails is { } details)
+        {
+            if (details.Issuer)
+                scope.Ignore("set_current_client_cert_details.issuer", "the issuer is not told");
+            if (details.Format != Wire.HttpConnectionManager.Types.ForwardClientCertFormat.Text)
+                scope.Reject("set_current_client_cert_details.format", "only TEXT is supported");
+        }
+        if (!Enum.IsDefined((ForwardClientCert)wire.ForwardClientCertDetails))
+            scope.Reject("forward_client_cert_details", "is not a known value");
         if (wire.ForwardClientCertMatcher is not null)
             scope.Reject("forward_client_cert_matcher", "is not supported; use forward_client_cert_details");
         if (wire.UseRemoteAddress == true && wire.XffNumTrustedHops > 1024)
             scope.Reject("xff_num_trusted_hops", "must be at most 1024");
     }
+
+    private static ClientCertDetails Details(Wire.HttpConnectionManager.Types.SetCurrentClientCertDetails? wire) =>
+        wire is null ? ClientCertDetails.None
+        : (wire.Cert ? ClientCertDetails.Cert : 0) | (wire.Chain ? ClientCertDetails.Chain : 0) | (wire.Subject == true ? ClientCertDetails.Subject : 0)
+            | (wire.Uri ? ClientCertDetails.Uri : 0) | (wire.Dns ? ClientCertDetails.Dns : 0);
 
     private static HttpFilterFactory[] CreateFilters(Wire.HttpConnectionManager wire, ConfigScope scope)
     {

@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using Sidecar.Filters;
 using Sidecar.Http;
@@ -15,6 +16,10 @@ internal enum ServerHeader : byte { Overwrite, AppendIfAbsent, PassThrough }
 
 /// <summary>forward_client_cert_details.</summary>
 internal enum ForwardClientCert : byte { Sanitize, ForwardOnly, AppendForward, SanitizeSet, AlwaysForwardOnly }
+
+/// <summary>set_current_client_cert_details: what of the client's certificate is told, besides its hash.</summary>
+[Flags]
+internal enum ClientCertDetails : byte { None = 0, Cert = 1, Chain = 2, Subject = 4, Uri = 8, Dns = 16 }
 
 /// <summary>
 /// An HTTP connection manager as configured: defaults applied, units in milliseconds and bytes, 0 meaning off for every timeout.
@@ -65,6 +70,7 @@ internal sealed record HttpConnectionManagerConfig
     internal byte[] Via { get; init; } = [];
     internal bool Proxy100Continue { get; init; }
     internal ForwardClientCert ForwardClientCert { get; init; }
+    internal ClientCertDetails ClientCertDetails { get; init; }
 
     /// <summary>scheme_header_transformation; empty leaves the scheme alone.</summary>
     internal byte[] SchemeOverwrite { get; init; } = [];

@@ -8,6 +8,7 @@ using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 
 namespace Sidecar.Downstream;
 
@@ -803,7 +804,12 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         return ref _match;
     }
 
-    private RouteInput RouteInput() => new(_request, _manager.Worker.Random.NextUInt64(), isTls: false);
+    private RouteInput RouteInput() => _owner.Connection.Transport is TlsTransport tls
+        ? new(_request, _manager.Worker.Random.NextUInt64(), isTls: true, Presented(tls))
+        : new(_request, _manager.Worker.Random.NextUInt64(), isTls: false);
+
+    private static ClientCertificate Presented(TlsTransport tls) =>
+        !tls.HasPeer ? ClientCertificate.None : tls.IsPeerVerified ? ClientCertificate.Validated : ClientCertificate.Presented;
 
     private bool AdmitUpgrade(RequestHead head)
     {

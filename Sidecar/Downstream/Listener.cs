@@ -9,6 +9,7 @@ using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 
 namespace Sidecar.Downstream;
 
@@ -141,6 +142,11 @@ internal sealed class Listener : IAcceptHandler
             return;
         }
         var connection = accepted.Release();
+        if (chain.Tls is { } tls)
+        {
+            Transport transport = tls.Take(_worker.Index) is { } context ? TlsTransport.Accept(_worker.Loop, _worker.Index, context) : NotReadyTransport.Instance;
+            connection.ChangeTransport(transport, chain.HandshakeTimeoutMs);
+        }
         _terminals[chain].OnConnection(connection, chain.Context);
     }
 

@@ -2,6 +2,7 @@ using System.Collections.Generic;
 using Sidecar.Filters;
 using Sidecar.Net;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 
 namespace Sidecar.Downstream;
 
@@ -48,6 +49,12 @@ internal sealed class FilterChainConfig
     internal required string Name { get; init; }
     internal required ConnectionContext Context { get; init; }
     internal required TerminalFilterFactory Terminal { get; init; }
+
+    /// <summary>Terminates TLS; null: bytes as they are.</summary>
+    internal TlsContextSlot? Tls { get; init; }
+
+    /// <summary>transport_socket_connect_timeout: how long a handshake may take; 0: for ever.</summary>
+    internal int HandshakeTimeoutMs { get; init; }
 
     /// <summary>The wire bytes it was made from, to find it unchanged in the next version.</summary>
     internal required byte[] WireBytes { get; init; }

@@ -4,6 +4,7 @@ using Sidecar.Http.H1;
 using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
+using Sidecar.Tls;
 
 namespace Sidecar.Downstream;
 
@@ -36,7 +37,9 @@ internal static class RequestAdmission
         }
         if (config.StripTrailingHostDot || config.StripAnyHostPort || config.StripMatchingHostPort)
             StripHost(head, downstream, config);
-        remote = ForwardingRules.Apply(head, downstream.RemoteAddress, downstream.LocalAddress, secure: false, config, random);
+        var tls = downstream.Transport as TlsTransport;
+        remote = ForwardingRules.Apply(head, downstream.RemoteAddress, downstream.LocalAddress, secure: tls is not null, config, random);
+        ForwardedClientCert.Apply(head, tls, config);
         return Failure.None;
     }
 

@@ -3,8 +3,10 @@ using System.Collections.Generic;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using WireMatcher = Envoy.Type.Matcher.V3;
 using WireRoute = Envoy.Config.Route.V3;
+using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 
 namespace Sidecar.Filters;
 
@@ -33,6 +35,18 @@ internal sealed class ConfigServices
 
     /// <summary>Identifier of this proxy's node (<c>--service-node</c>), which fault injection may be limited to.</summary>
     internal string NodeId { get; init; } = "";
+
+    /// <summary>A chain's TLS context: its configuration, the prefix and label of the listener's stats; null, with the problem noted, when it is refused.</summary>
+    internal Func<WireTls.DownstreamTlsContext, string, StatTag, ConfigScope, TlsContextSlot?> DownstreamTls { get; init; } = static (_, _, _, scope) => NoTls(scope);
+
+    /// <summary>As <see cref="DownstreamTls"/>, for a cluster.</summary>
+    internal Func<WireTls.UpstreamTlsContext, string, StatTag, ConfigScope, TlsContextSlot?> UpstreamTls { get; init; } = static (_, _, _, scope) => NoTls(scope);
+
+    private static TlsContextSlot? NoTls(ConfigScope scope)
+    {
+        scope.Reject("", "TLS is not available here");
+        return null;
+    }
 
     /// <summary>Null when a cluster of this name exists in the snapshot being built; else why not, to be read by whoever names it.</summary>
     internal required Func<string, string?> ClusterProblem { get; init; }

@@ -60,6 +60,8 @@ internal static class HttpStats
     internal const int RouterRqRedirect = 49;
     internal const int RouterRqTotal = 50;
     internal const int RouterRqResetAfterResponseStarted = 51;
+    internal const int CxSslTotal = 52;
+    internal const int CxSslActive = 53;
 
     internal static readonly StatsSchema Schema = new(
         new("downstream_cx_total"),
@@ -113,5 +115,7 @@ internal static class HttpStats
         new("rq_direct_response"),
         new("rq_redirect"),
         new("rq_total"),
-        new("rq_reset_after_downstream_response_started"));
+        new("rq_reset_after_downstream_response_started"),
+        new("downstream_cx_ssl_total"),
+        new("downstream_cx_ssl_active", StatKind.Gauge));
 }

@@ -43,6 +43,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>Room asked for when reading behind leftovers.</summary>
     private const int ReadBytesMin = 256;
 
+    /// <summary>What a read counts for at least, so that one of a transport that brings no application byte is not free.</summary>
+    private const int ReadCostMin = 1024;
+
     private const int WorkFlush = 0;
     private const int WorkPending = 1;
 
@@ -151,7 +154,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     internal EventLoop Loop => _loop;
     internal int Fd => _fd;
-    internal Transport Transport => _transport;
+
+    /// <summary>What carries the bytes; after <see cref="ChangeTransport"/> the new one, from that moment on.</summary>
+    internal Transport Transport => NextTransport ?? _transport;
 
     /// <summary>We called the peer. Decides which <see cref="Failure"/> a broken connection is.</summary>
     internal bool IsUpstream { get; private set; }
@@ -384,8 +389,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         Rare.NextTransport = transport;
         if (handshakeTimeoutMs > 0)
             StartTimer(handshakeTimeoutMs);
+        // Inside OnData the handler has yet to say how much it consumed; else at once, before anything is read past the new transport.
         if (!_presenting)
-            RunPendingNextTurn();
+            SwitchTransport(_input is null ? default : _input.Readable, buffered: true);
     }
 
     /// <summary>Ends our direction once <see cref="Output"/> is sent; the peer may go on sending.</summary>
@@ -501,8 +507,6 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             Close(_rarities!.StillbornReason);
             return;
         }
-        if (NextTransport is not null)
-            SwitchTransport(_input is null ? default : _input.Readable, buffered: true);
         if (_state == State.Handshaking)
             ContinueHandshake();
         if (_state == State.Open && _pauses == 0)
@@ -591,7 +595,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             _loop.Cancel(rare.Timer);
         LastActivityMs = _loop.NowMs;
         _handler.OnConnected(this);
-        if (_state == State.Open && (!OutputIsEmpty || _shutdownWanted))
+        if (_state == State.Open && (!OutputIsEmpty || _transport.HasUnsent || _shutdownWanted))
             ScheduleFlush();
     }
 
@@ -653,7 +657,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
                     CloseBroken(_writeFailed ? LastError : got.Error);
                     return;
             }
-            budget -= got.Bytes;
+            budget -= Math.Max(got.Bytes, ReadCostMin);
             if (budget <= 0 && _readReady)
             {
                 if (!IsClosed)

@@ -9,6 +9,7 @@ using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
@@ -41,6 +42,7 @@ internal sealed class ProxyServer : ITimerOwner
     private readonly List<IDisposable> _signals = [];
     private FileSource? _files;
     private HashSet<ConfigError> _toldErrors = [];
+    private FolderWatch? _secretFiles;
     private int _applying;
     private long _drainEndMs;
     private int _exitCode;
@@ -124,6 +126,8 @@ internal sealed class ProxyServer : ITimerOwner
             if (!_files.Start())
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
+        _builder.Secrets.FilesChanged = WatchSecretFiles;
+        WatchSecretFiles();
         return [];
     }
 
@@ -137,6 +141,30 @@ internal sealed class ProxyServer : ITimerOwner
         if (GC.GetTotalAllocatedBytes() > worthCollectingBytes)
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
+
+    /// <summary>Certificates, keys and authorities in files are read again when their folders change; the snapshot itself may well be elsewhere.</summary>
+    private void WatchSecretFiles()
+    {
+        var folders = _builder.Secrets.Folders;
+        if (folders.Count == 0)
+            return;
+        _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles);
+        foreach (string folder in folders)
+        {
+            if (!_secretFiles.Watch(folder))
+                Log.Warning("config", $"{folder} cannot be watched (inotify); send SIGHUP after a change of certificates");
+        }
+    }
+
+    private void RefreshSecretFiles()
+    {
+        int changed = _builder.Secrets.RefreshFiles();
+        if (changed > 0)
+            Log.Info("config", $"certificate files changed: {changed} TLS contexts are new");
+    }
+
+    /// <summary>TLS contexts in use.</summary>
+    internal IEnumerable<TlsContext> TlsContexts => _builder.Secrets.Contexts;
 
     /// <summary>Runs the control loop until the end of the process.</summary>
     /// <returns>The exit code.</returns>
@@ -163,6 +191,7 @@ internal sealed class ProxyServer : ITimerOwner
         if (State == ServerState.Draining)
             return;
         long startNs = Loop.NowNs;
+        RefreshSecretFiles();
         var result = _builder.Build(Read());
         var errors = new List<ConfigError>(result.Errors);
         if (result.Changed > 0)
@@ -335,6 +364,7 @@ internal sealed class ProxyServer : ITimerOwner
         Log.Info("main", $"caught SIGTERM, draining for up to {_options.DrainTimeMs} ms");
         State = ServerState.Draining;
         _files?.Stop();
+        _secretFiles?.Stop();
         _drainEndMs = Loop.NowMs + _options.DrainTimeMs;
         StartDrain(stopAccepting: false);
         Loop.Schedule(_drainCheck, DrainCheckMs);

@@ -1,3 +1,4 @@
+using Sidecar.Loop;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 
@@ -13,8 +14,12 @@ internal abstract class TransportFactory
     /// <summary>True when the handshake agrees on an application protocol, which <c>auto_config</c> needs.</summary>
     internal virtual bool NegotiatesProtocol => false;
 
-    /// <summary>A transport for one connection to <paramref name="host"/>.</summary>
-    internal abstract Transport Create(Host host);
+    /// <summary>A transport for one connection.</summary>
+    /// <param name="host">Where it goes.</param>
+    /// <param name="loop">The connection's loop.</param>
+    /// <param name="worker">The writer index of stats.</param>
+    /// <param name="protocol">What will be spoken over it; none for bytes of any kind.</param>
+    internal abstract Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol);
 }
 
 /// <summary>Plain TCP: <c>envoy.transport_sockets.raw_buffer</c>.</summary>
@@ -24,7 +29,7 @@ internal sealed class RawTransportFactory : TransportFactory
 
     internal override string Name => "envoy.transport_sockets.raw_buffer";
 
-    internal override Transport Create(Host host) => RawTransport.Instance;
+    internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => RawTransport.Instance;
 }
 
 /// <summary>One row of <c>transport_socket_matches</c>: hosts whose <c>envoy.transport_socket_match</c> metadata has all of <paramref name="Match"/>'s fields use this factory.</summary>

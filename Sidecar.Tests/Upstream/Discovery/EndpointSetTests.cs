@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using Sidecar.Loop;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
@@ -86,6 +87,6 @@ public sealed class EndpointSetTests
     private sealed class Named(string name) : TransportFactory
     {
         internal override string Name => name;
-        internal override Transport Create(Host host) => RawTransport.Instance;
+        internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => RawTransport.Instance;
     }
 }

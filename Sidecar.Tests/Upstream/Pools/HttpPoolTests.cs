@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Linq;
 using Sidecar.Linux;
 using Sidecar.Memory;
+using Sidecar.Loop;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
@@ -615,6 +616,6 @@ public sealed class HttpPoolTests : IDisposable
     private sealed class SilentTransports : TransportFactory
     {
         internal override string Name => "silent";
-        internal override Transport Create(Host host) => new ScriptedTransport { HandshakeSteps = int.MaxValue };
+        internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => new ScriptedTransport { HandshakeSteps = int.MaxValue };
     }
 }

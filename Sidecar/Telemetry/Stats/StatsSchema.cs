@@ -4,7 +4,11 @@ namespace Sidecar.Telemetry.Stats;
 internal enum StatKind : byte { Counter, Gauge, Histogram }
 
 /// <summary>One stat of an owner: its last name segments as Envoy spells them (for example <c>upstream_rq_total</c>), and its kind.</summary>
-internal readonly record struct StatDefinition(string Name, StatKind Kind = StatKind.Counter);
+internal readonly record struct StatDefinition(string Name, StatKind Kind = StatKind.Counter)
+{
+    /// <summary>One of many names of which few ever count: it is shown once it has.</summary>
+    internal bool OnlyWhenUsed { get; init; }
+}
 
 /// <summary>
 /// The stats one kind of owner has, by position. The owner's file declares the positions as constants beside the schema, so that

@@ -48,6 +48,9 @@ internal sealed class StatsScope
     /// <summary>The parts of the prefix that Prometheus shows as labels.</summary>
     internal StatTag[] Tags { get; }
 
+    /// <summary>How many writers there are; the last is the control loop.</summary>
+    internal int Writers => _cells.Length;
+
     /// <summary>Set by the registry's sweep.</summary>
     internal long Generation;
 

@@ -1,0 +1,133 @@
+using System;
+using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+
+namespace Sidecar.Tests.Harness;
+
+/// <summary>An authority of a test, and what it signs. Keys are P-256 unless said otherwise; everything is valid around a fixed instant and around now.</summary>
+internal sealed class TestCa : IDisposable
+{
+    private static readonly DateTimeOffset s_from = new(2020, 1, 1, 0, 0, 0, TimeSpan.Zero);
+    private static readonly DateTimeOffset s_to = new(2049, 12, 31, 0, 0, 0, TimeSpan.Zero);
+
+    private readonly ECDsa _key;
+    private readonly X509Certificate2 _certificate;
+    private readonly string _chainAbove;
+    private int _serial = 1;
+
+    /// <summary>A root.</summary>
+    internal TestCa(string name = "test root")
+    {
+        _key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        _certificate = Request(name, _key).CreateSelfSigned(s_from, s_to);
+        _chainAbove = "";
+    }
+
+    private TestCa(ECDsa key, X509Certificate2 certificate, string chainAbove)
+    {
+        _key = key;
+        _certificate = certificate;
+        _chainAbove = chainAbove;
+    }
+
+    /// <summary>The authority's certificate.</summary>
+    internal string Pem => _certificate.ExportCertificatePem() + "\n";
+
+    /// <summary>An authority below this one.</summary>
+    internal TestCa Intermediate(string name)
+    {
+        var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var signed = Request(name, key).Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), s_from, s_to, Serial());
+        return new TestCa(key, signed, signed.ExportCertificatePem() + "\n" + _chainAbove);
+    }
+
+    /// <summary>A workload's certificate: its SPIFFE ID and nothing else.</summary>
+    internal TestCert Spiffe(string id) => Sign("", san => san.AddUri(new Uri(id)));
+
+    /// <summary>A server's certificate for DNS names.</summary>
+    internal TestCert Server(params string[] names) => Sign(names[0], san =>
+    {
+        foreach (string name in names)
+        {
+            if (IPAddress.TryParse(name, out var address))
+                san.AddIpAddress(address);
+            else
+                san.AddDnsName(name);
+        }
+    });
+
+    /// <summary>A certificate with everything chosen.</summary>
+    /// <param name="commonName">Empty for a subject without one.</param>
+    /// <param name="names">Adds subject alternative names.</param>
+    /// <param name="purposes">Extended key usages, as object identifiers; none: no such extension.</param>
+    /// <param name="rsaBits">An RSA key of this size instead.</param>
+    /// <param name="expired">Was valid only in the past.</param>
+    /// <param name="rawNames">The subject alternative names extension in DER, as it is, instead of <paramref name="names"/>.</param>
+    internal TestCert Sign(
+        string commonName, Action<SubjectAlternativeNameBuilder> names, string[]? purposes = null, int rsaBits = 0, bool expired = false, byte[]? rawNames = null)
+    {
+        var san = new SubjectAlternativeNameBuilder();
+        names(san);
+        using var ec = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using var rsa = rsaBits > 0 ? RSA.Create(rsaBits) : null;
+        var subject = commonName.Length > 0 ? new X500DistinguishedName("CN=" + commonName) : new X500DistinguishedName([0x30, 0x00]);
+        var request = rsa is null
+            ? new CertificateRequest(subject, ec, HashAlgorithmName.SHA256)
+            : new CertificateRequest(subject, rsa, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, true));
+        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature | X509KeyUsageFlags.KeyEncipherment, true));
+        var usages = new OidCollection();
+        foreach (string purpose in purposes ?? ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"])
+            usages.Add(new Oid(purpose));
+        if (usages.Count > 0)
+            request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension(usages, false));
+        request.CertificateExtensions.Add(rawNames is null ? san.Build() : new X509Extension("2.5.29.17", rawNames, false));
+        var until = expired ? s_from.AddDays(1) : s_to;
+        using var signed = request.Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), s_from, until, Serial());
+        string key = rsa is null ? ec.ExportPkcs8PrivateKeyPem() : rsa.ExportPkcs8PrivateKeyPem();
+        return new TestCert(signed.ExportCertificatePem() + "\n" + _chainAbove, key + "\n", signed.RawData);
+    }
+
+    /// <summary>A list of revoked certificates, in PEM.</summary>
+    internal string Crl(params TestCert[] revoked)
+    {
+        var builder = new CertificateRevocationListBuilder();
+        foreach (var certificate in revoked)
+        {
+            using var parsed = X509CertificateLoader.LoadCertificate(certificate.Der);
+            builder.AddEntry(parsed, s_from.AddDays(1));
+        }
+        using var signer = _certificate.HasPrivateKey ? new X509Certificate2(_certificate) : _certificate.CopyWithPrivateKey(_key);
+        byte[] crl = builder.Build(signer, 1, s_to, HashAlgorithmName.SHA256, null, s_from);
+        return PemEncoding.WriteString("X509 CRL", crl) + "\n";
+    }
+
+    public void Dispose()
+    {
+        _certificate.Dispose();
+        _key.Dispose();
+    }
+
+    private byte[] Serial() => [0x01, (byte)(_serial >> 8), (byte)_serial++];
+
+    private static CertificateRequest Request(string name, ECDsa key)
+    {
+        var request = new CertificateRequest("CN=" + name, key, HashAlgorithmName.SHA256);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign | X509KeyUsageFlags.CrlSign, true));
+        request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, false));
+        return request;
+    }
+}
+
+/// <summary>A certificate with its intermediates, and its key, in PEM.</summary>
+internal sealed record TestCert(string ChainPem, string KeyPem, byte[] Der)
+{
+    internal byte[] Chain => Encoding.ASCII.GetBytes(ChainPem);
+    internal byte[] Key => Encoding.ASCII.GetBytes(KeyPem);
+
+    /// <summary>SHA-256 of the certificate in hexadecimal.</summary>
+    internal string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(Der));
+}

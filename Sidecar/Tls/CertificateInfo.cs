@@ -1,0 +1,142 @@
+using System;
+using System.Collections.Generic;
+using System.Text;
+
+namespace Sidecar.Tls;
+
+/// <summary>What is written in one certificate, as logs, headers, RBAC and /certs show it.</summary>
+/// <remarks>Shared immutable.</remarks>
+internal sealed unsafe class CertificateInfo
+{
+    private string? _urlEncodedPem;
+
+    private CertificateInfo(byte[] der) => Der = der;
+
+    internal byte[] Der { get; }
+
+    /// <summary>In the form of RFC 2253, as Envoy writes subjects.</summary>
+    internal string Subject { get; private init; } = "";
+    internal string Issuer { get; private init; } = "";
+
+    /// <summary>Lower-case hexadecimal.</summary>
+    internal string Serial { get; private init; } = "";
+
+    /// <summary>Of the whole certificate, lower-case hexadecimal.</summary>
+    internal string Sha256 { get; private init; } = "";
+    internal string Sha1 { get; private init; } = "";
+
+    internal IReadOnlyList<string> UriSans { get; private init; } = [];
+    internal IReadOnlyList<string> DnsSans { get; private init; } = [];
+    internal IReadOnlyList<string> EmailSans { get; private init; } = [];
+    internal IReadOnlyList<string> IpSans { get; private init; } = [];
+
+    /// <summary>Of the subject; empty when there is none.</summary>
+    internal string CommonName { get; private init; } = "";
+
+    internal long NotBeforeUnixS { get; private init; }
+    internal long NotAfterUnixS { get; private init; }
+
+    /// <summary>The certificate in PEM, encoded for a header as Envoy does it.</summary>
+    internal string UrlEncodedPem => _urlEncodedPem ??= UrlEncode(Pem(Der));
+
+    internal static CertificateInfo Read(nint x509)
+    {
+        var uris = new List<string>();
+        var dns = new List<string>();
+        var emails = new List<string>();
+        var ips = new List<string>();
+        foreach (var san in SubjectAltNames.Read(x509))
+        {
+            switch (san.Type)
+            {
+                case SanType.Uri: uris.Add(Encoding.Latin1.GetString(san.Value)); break;
+                case SanType.Dns: dns.Add(Encoding.Latin1.GetString(san.Value)); break;
+                case SanType.Email: emails.Add(Encoding.Latin1.GetString(san.Value)); break;
+                case SanType.IpAddress: ips.Add(Encoding.Latin1.GetString(san.Value)); break;
+            }
+        }
+        nint subject = OpenSsl.X509_get_subject_name(x509);
+        var info = new CertificateInfo(Encode(x509))
+        {
+            Subject = NameText(subject),
+            Issuer = NameText(OpenSsl.X509_get_issuer_name(x509)),
+            Serial = Convert.ToHexStringLower(Bytes(OpenSsl.X509_get0_serialNumber(x509))),
+            Sha256 = Convert.ToHexStringLower(Digest(x509, OpenSsl.EVP_sha256())),
+            Sha1 = Convert.ToHexStringLower(Digest(x509, OpenSsl.EVP_sha1())),
+            CommonName = CommonNameOf(subject),
+            UriSans = uris,
+            DnsSans = dns,
+            EmailSans = emails,
+            IpSans = ips,
+            NotBeforeUnixS = Time(OpenSsl.X509_get0_notBefore(x509)),
+            NotAfterUnixS = Time(OpenSsl.X509_get0_notAfter(x509)),
+        };
+        OpenSsl.ERR_clear_error();
+        return info;
+    }
+
+    /// <summary>SHA-256 of the certificate, by which equal ones are known.</summary>
+    internal static byte[] Digest(nint x509, nint algorithm)
+    {
+        byte* digest = stackalloc byte[64];
+        uint length = 0;
+        OpenSsl.X509_digest(x509, algorithm, digest, &length);
+        return new ReadOnlySpan<byte>(digest, (int)length).ToArray();
+    }
+
+    internal static ReadOnlySpan<byte> Bytes(nint asn1) => new(OpenSsl.ASN1_STRING_get0_data(asn1), OpenSsl.ASN1_STRING_length(asn1));
+
+    private static byte[] Encode(nint x509)
+    {
+        int length = OpenSsl.i2d_X509(x509, null);
+        byte[] der = new byte[Math.Max(length, 0)];
+        fixed (byte* start = der)
+        {
+            byte* at = start;
+            if (length > 0)
+                OpenSsl.i2d_X509(x509, &at);
+        }
+        return der;
+    }
+
+    private static string NameText(nint name)
+    {
+        nint bio = OpenSsl.BIO_new(OpenSsl.BIO_s_mem());
+        OpenSsl.X509_NAME_print_ex(bio, name, 0, OpenSsl.NameFlagsRfc2253);
+        byte* start = null;
+        const int getMemoryData = 3; // BIO_CTRL_INFO
+        nint length = OpenSsl.BIO_ctrl(bio, getMemoryData, 0, &start);
+        string text = length <= 0 ? "" : Encoding.UTF8.GetString(start, (int)length);
+        OpenSsl.BIO_free(bio);
+        return text;
+    }
+
+    private static string CommonNameOf(nint name)
+    {
+        byte* text = stackalloc byte[256];
+        int length = OpenSsl.X509_NAME_get_text_by_NID(name, OpenSsl.NidCommonName, text, 256);
+        return length <= 0 ? "" : Encoding.UTF8.GetString(text, length);
+    }
+
+    private static long Time(nint asn1)
+    {
+        // struct tm: seconds, minutes, hours, day of the month, month from 0, year from 1900, and more.
+        int* tm = stackalloc int[16];
+        if (OpenSsl.ASN1_TIME_to_tm(asn1, tm) != 1)
+            return 0;
+        return new DateTimeOffset(tm[5] + 1900, tm[4] + 1, tm[3], tm[2], tm[1], Math.Min(tm[0], 59), TimeSpan.Zero).ToUnixTimeSeconds();
+    }
+
+    private static string Pem(byte[] der)
+    {
+        var text = new StringBuilder("-----BEGIN CERTIFICATE-----\n");
+        string base64 = Convert.ToBase64String(der);
+        for (int i = 0; i < base64.Length; i += 64)
+            text.Append(base64, i, Math.Min(64, base64.Length - i)).Append('\n');
+        return text.Append("-----END CERTIFICATE-----\n").ToString();
+    }
+
+    // The characters that need it in a header of this form; '/' and '=' too, as in Envoy.
+    private static string UrlEncode(string pem) =>
+        pem.Replace("\n", "%0A").Replace(" ", "%20").Replace("+", "%2B").Replace("/", "%2F").Replace("=", "%3D");
+}
