@@ -169,11 +169,8 @@ internal sealed class GrpcCall : HttpPoolWaiter, ITimerOwner
             _events.OnOpened();
     }
 
-    internal override void OnPoolFailure(Failure reason, HostState host, string transportDetail)
-    {
-        string message = reason.Row().Body;
-        Close(GrpcStatus.Unavailable, transportDetail.Length > 0 ? $"{message}, transport failure reason: {transportDetail}" : message);
-    }
+    internal override void OnPoolFailure(Failure reason, HostState host, string transportDetail) =>
+        Close(GrpcStatus.Unavailable, Words(reason, transportDetail));
 
     /// <summary>The value has at most eight digits: what does not fit is said in seconds.</summary>
     private static byte[] TimeoutText(long ms) =>
@@ -222,7 +219,14 @@ internal sealed class GrpcCall : HttpPoolWaiter, ITimerOwner
     {
         // The stream's own end: it must not be reset again.
         _stream = null;
-        Close(GrpcStatus.Unavailable, reason.Row().Body);
+        Close(GrpcStatus.Unavailable, Words(reason, ""));
+    }
+
+    // A failure as Envoy's own calls tell it.
+    private static string Words(Failure reason, string transport)
+    {
+        ref readonly var row = ref reason.Row();
+        return row.ResetReason.Length > 0 ? Failures.ResetBody(row.ResetReason, transport) : row.Body.Length > 0 ? row.Body : row.Details;
     }
 
     public void OnTimer(LoopTimer timer) => Close(GrpcStatus.DeadlineExceeded, $"no end within {_timeoutMs} ms");

@@ -130,7 +130,7 @@ internal sealed class ResponseReader
                         Problem = "a number has more than 64 bits";
                     _varint |= (ulong)(b & 0x7F) << _varintShift;
                     _varintShift += 7;
-                    if (b < 0x80)
+                    if (b < 0x80 && Problem.Length == 0)
                         OnVarint();
                     break;
             }
