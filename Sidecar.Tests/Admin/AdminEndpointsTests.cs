@@ -232,7 +232,7 @@ public class AdminEndpointsTests : IDisposable
     public void ConfigDump_IsAccepted_AsASnapshot()
     {
         _server.Change(_server.Ask("/config_dump?include_eds").Body);
-        Assert.Empty(_server.Server.LastErrors);
+        Assert.Empty(_server.Server.Config.LastErrors);
         Assert.Equal(2, _server.AskJson("/config_dump?resource=dynamic_listeners").GetProperty("configs").GetArrayLength());
     }
 

@@ -22,34 +22,46 @@ public class SnapshotBuilderTests
     public void SameResources_AreTheSameObjects()
     {
         var first = Build(Mesh());
+        var objects = Objects();
         var second = Build(Mesh());
         Assert.Equal(0, second.Changed);
-        Assert.Equal(first.Snapshot.Clusters, second.Snapshot.Clusters);
-        Assert.Equal(first.Snapshot.Listeners, second.Snapshot.Listeners);
-        Assert.Same(first.Snapshot.RouteTables[0], second.Snapshot.RouteTables[0]);
-        Assert.True(second.Snapshot.Number > first.Snapshot.Number);
+        Assert.Equal(first.Accepted.Count, second.Unchanged);
+        Assert.Equal(objects, Objects());
     }
 
     [Fact]
     public void ChangedCluster_OthersStay()
     {
-        var first = Build(Mesh());
+        Build(Mesh());
+        var (a, b, listener) = (Cluster("a"), Cluster("b"), Listener("http"));
         var second = Build(Mesh().Cluster("b", true, 99));
         Assert.Equal(1, second.Changed);
-        Assert.Same(Cluster(first, "a"), Cluster(second, "a"));
-        Assert.NotSame(Cluster(first, "b"), Cluster(second, "b"));
-        Assert.Equal(Cluster(first, "b").Slot, Cluster(second, "b").Slot);
-        Assert.Equal(first.Snapshot.Listeners, second.Snapshot.Listeners);
+        Assert.Equal(["b"], second.Accepted.Select(s => s.Name));
+        Assert.Same(a, Cluster("a"));
+        Assert.NotSame(b, Cluster("b"));
+        Assert.Equal(b.Slot, Cluster("b").Slot);
+        Assert.Same(listener, Listener("http"));
     }
 
     [Fact]
     public void ChangedRouteTable_ListenerStays()
     {
-        var first = Build(Mesh());
-        var second = Build(Mesh().Routes("r", TestSnapshot.To("b")));
-        Assert.Equal(1, second.Changed);
-        Assert.Equal(first.Snapshot.Listeners, second.Snapshot.Listeners);
-        Assert.NotSame(first.Snapshot.RouteTables[0], second.Snapshot.RouteTables[0]);
+        Build(Mesh());
+        var (table, listener) = (Of(ResourceTypes.RouteConfiguration, "r"), Listener("http"));
+        Assert.Equal(1, Build(Mesh().Routes("r", TestSnapshot.To("b"))).Changed);
+        Assert.Same(listener, Listener("http"));
+        Assert.NotSame(table, Of(ResourceTypes.RouteConfiguration, "r"));
+    }
+
+    [Fact]
+    public void Version_KnowsWhatItRefersTo()
+    {
+        Build(Mesh().Http("inline", 8, TestSnapshot.To("b")));
+        Assert.Empty(State(ResourceTypes.Cluster, "a").Accepted!.Clusters);
+        Assert.Equal(["a"], State(ResourceTypes.RouteConfiguration, "r").Accepted!.Clusters.Select(c => c.Name));
+        Assert.Equal(["r"], State(ResourceTypes.Listener, "http").Accepted!.RouteNames);
+        Assert.Equal(["b"], State(ResourceTypes.Listener, "inline").Accepted!.Clusters.Select(c => c.Name));
+        Assert.Empty(State(ResourceTypes.Listener, "inline").Accepted!.RouteNames);
     }
 
     [Fact]
@@ -58,22 +70,23 @@ public class SnapshotBuilderTests
         const string One = """{"filter_chain_match": {"destination_port": 1}, "filters": [$tcp]}""";
         const string Two = """{"filter_chain_match": {"destination_port": 2}, "filters": [$tcp]}""";
         var up = new TestSnapshot().Cluster("up", false);
-        var first = Build(up.Raw("l", 7, $$""" "filter_chains": [{{One}}] """));
-        var second = Build(up.Raw("l", 7, $$""" "filter_chains": [{{Two}}, {{One}}] """));
-        Assert.NotSame(first.Snapshot.Listeners[0], second.Snapshot.Listeners[0]);
-        Assert.Same(first.Snapshot.Listeners[0].Chains[0], second.Snapshot.Listeners[0].Chains[1]);
+        Build(up.Raw("l", 7, $$""" "filter_chains": [{{One}}] """));
+        var first = Listener("l");
+        Build(up.Raw("l", 7, $$""" "filter_chains": [{{Two}}, {{One}}] """));
+        Assert.NotSame(first, Listener("l"));
+        Assert.Same(first.Chains[0], Listener("l").Chains[1]);
     }
 
     [Fact]
     public void RefusedResource_KeepsItsOldVersion_NeighboursAreTaken()
     {
-        var first = Build(Mesh());
+        Build(Mesh());
+        var (a, listener) = (Cluster("a"), Listener("http"));
         var second = Build(Mesh().Cluster("a", true, 99).Raw("http", 7, """ "filter_chains": [] """));
-        var error = Assert.Single(second.Errors);
-        Assert.Equal("listener http", error.Resource);
-        Assert.Same(Listener(first, "http"), Listener(second, "http"));
-        Assert.NotSame(Cluster(first, "a"), Cluster(second, "a"));
-        var state = second.Snapshot.Resources.Single(r => r.TypeUrl == ResourceTypes.Listener);
+        Assert.Equal("listener http", Assert.Single(second.Errors).Resource);
+        Assert.Same(listener, Listener("http"));
+        Assert.NotSame(a, Cluster("a"));
+        var state = State(ResourceTypes.Listener, "http");
         Assert.NotNull(state.Accepted);
         Assert.NotNull(state.Refused);
         Assert.Equal(1_000, state.RefusedUnixMs);
@@ -85,11 +98,9 @@ public class SnapshotBuilderTests
     {
         Build(Mesh());
         Build(Mesh().Raw("http", 7, """ "filter_chains": [] """));
-        var third = Build(Mesh());
-        Assert.Empty(third.Errors);
-        var state = third.Snapshot.Resources.Single(r => r.TypeUrl == ResourceTypes.Listener);
-        Assert.Null(state.Refused);
-        Assert.Empty(state.Errors);
+        Assert.Empty(Build(Mesh()).Errors);
+        Assert.Null(State(ResourceTypes.Listener, "http").Refused);
+        Assert.Empty(State(ResourceTypes.Listener, "http").Errors);
     }
 
     [Fact]
@@ -97,9 +108,11 @@ public class SnapshotBuilderTests
     {
         var result = Build(Mesh().Raw("bad", 7, """ "filter_chains": [] """));
         Assert.Single(result.Errors);
-        Assert.DoesNotContain(result.Snapshot.Listeners, l => l.Name == "bad");
-        Assert.Contains(result.Snapshot.Listeners, l => l.Name == "http");
-        Assert.Contains(result.Snapshot.Resources, r => r.Name == "bad" && r.Accepted is null);
+        Assert.Equal(["http"], _builder.Snapshot.Listeners.Select(l => l.Name));
+        Assert.Null(State(ResourceTypes.Listener, "bad").Accepted);
+        // Gone from the file, it is forgotten.
+        Build(Mesh());
+        Assert.Null(_builder.Snapshot.Find(ResourceTypes.Listener, "bad"));
     }
 
     [Fact]
@@ -107,32 +120,78 @@ public class SnapshotBuilderTests
     {
         Build(Mesh());
         var second = Build(new TestSnapshot().Cluster("a", false, 1));
-        Assert.Equal(["a"], second.Snapshot.Clusters.Select(c => c.Name));
-        Assert.Empty(second.Snapshot.Listeners);
-        Assert.Null(second.Snapshot.RouteTables[0]);
+        Assert.Equal(["a"], _builder.Snapshot.Clusters.Select(c => c.Name));
+        Assert.Empty(_builder.Snapshot.Listeners);
+        Assert.Equal(["b", "r", "http"], second.Removed.Select(s => s.Name));
         Assert.Equal(3, second.Changed);
     }
 
     [Fact]
     public void RemovedAndBack_KeepsItsSlot()
     {
-        int slot = Cluster(Build(Mesh()), "b").Slot;
+        Build(Mesh());
+        int slot = Cluster("b").Slot;
         Build(new TestSnapshot().Cluster("a", false, 1));
-        Assert.Equal(slot, Cluster(Build(Mesh()), "b").Slot);
+        Build(Mesh());
+        Assert.Equal(slot, Cluster("b").Slot);
     }
 
     [Fact]
-    public void Stats_SurviveAnUnchangedAndAChangedResource_AndGoWithARemovedOne()
+    public void Take_RemovesWhatIsNamed_AndLeavesTheRest()
     {
         Build(Mesh());
-        _stats.Sweep();
-        var scope = _stats.Scopes.Single(s => s.Prefix == "cluster.b.");
+        var result = _builder.Take(ResourceTypes.Cluster, [], ["b", "never there"]);
+        Assert.Equal(["b"], result.Removed.Select(s => s.Name));
+        Assert.Equal(["a"], _builder.Snapshot.Clusters.Select(c => c.Name));
+    }
+
+    [Fact]
+    public void Take_SameContentUnderANewVersion_KeepsTheObject_AndTellsTheVersion()
+    {
+        Build(Mesh());
+        var (old, config) = (State(ResourceTypes.Cluster, "a").Accepted!.Resource, Cluster("a"));
+        var result = _builder.Take(ResourceTypes.Cluster, [old with { Version = "2", Source = "10.0.0.1:15010" }], []);
+        Assert.Equal((0, 1), (result.Changed, result.Unchanged));
+        Assert.Same(config, Cluster("a"));
+        Assert.Equal("2", State(ResourceTypes.Cluster, "a").Accepted!.Resource.Version);
+    }
+
+    [Fact]
+    public void StaticResource_IsNeitherChangedNorRemovedByDiscovery_AndSaysSo()
+    {
+        _builder.Build(Read(Mesh()), isStatic: true);
+        var config = Cluster("a");
+        var other = new SnapshotBuilder(new StatsRegistry(1), 1, "", () => 1).Build(Read(new TestSnapshot().Cluster("a", true, 77))).Snapshot.Resources[0].Accepted!.Resource;
+        var result = _builder.Take(ResourceTypes.Cluster, [other], ["a", "b"]);
+        Assert.Empty(result.Errors);
+        Assert.Empty(result.Accepted);
+        Assert.Empty(result.Removed);
+        Assert.Same(config, Cluster("a"));
+        Assert.Equal("is static: it comes from the bootstrap, and this version has no effect", Assert.Single(result.WithoutEffect).Reason);
+    }
+
+    [Fact]
+    public void Stats_LiveAsLongAsAVersionThatAskedForThem()
+    {
+        Build(Mesh());
+        var scope = Scope("cluster.b.");
+        var first = State(ResourceTypes.Cluster, "b").Accepted!;
         Build(Mesh().Cluster("b", true, 99));
-        _stats.Sweep();
-        Assert.Same(scope, _stats.Scopes.Single(s => s.Prefix == "cluster.b."));
-        Build(new TestSnapshot().Cluster("a", false, 1));
-        _stats.Sweep();
+        var second = State(ResourceTypes.Cluster, "b").Accepted!;
+        _builder.Release(first);
+        Assert.Same(scope, Scope("cluster.b."));
+        _builder.Release(second);
         Assert.DoesNotContain(_stats.Scopes, s => s.Prefix == "cluster.b.");
+    }
+
+    [Fact]
+    public void Stats_OfARefusedVersionAreNotKept()
+    {
+        Build(new TestSnapshot().Listener("bad", 7, """
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "refused"}}
+            """));
+        Assert.Empty(_stats.Scopes);
     }
 
     [Fact]
@@ -156,7 +215,7 @@ public class SnapshotBuilderTests
         var named = new SnapshotBuilder(new StatsRegistry(1), 1, "", () => 1).Build(ResourceReader.ReadDocument(
             Encoding.UTF8.GetBytes(new TestSnapshot().Cluster("x", false, Refused, 1).Routes("r", TestSnapshot.To("x")).HttpByName("http", 7, "r").ToString()), "test.json"));
         Assert.Equal(["cluster x"], named.Errors.Select(e => e.Resource));
-        Assert.NotNull(named.Snapshot.RouteTables[0]);
+        Assert.NotNull(named.Snapshot.Find(ResourceTypes.RouteConfiguration, "r")!.Accepted);
     }
 
     [Fact]
@@ -193,56 +252,57 @@ public class SnapshotBuilderTests
     }
 
     [Fact]
-    public void RefuseListener_AfterAFailedBind_OldVersionStays()
+    public void RefuseListener_AfterAFailedBind_VersionInUseStays()
     {
-        var first = Build(Mesh());
-        var second = Build(Mesh().Http("http", 8, TestSnapshot.Answer("x")));
-        var changed = Listener(second, "http");
-        Assert.NotSame(Listener(first, "http"), changed);
-        var error = _builder.RefuseListener(changed, "the address is already in use", first.Snapshot);
+        Build(Mesh());
+        var state = State(ResourceTypes.Listener, "http");
+        state.Active = state.Accepted;
+        Build(Mesh().Http("http", 8, TestSnapshot.Answer("x")));
+        Assert.True(state.IsWarming);
+        var error = _builder.RefuseListener(state, "the address is already in use");
         Assert.Equal("test.json: listener http: address: the address is already in use", error.ToString());
-        var rebuilt = _builder.Rebuild();
-        Assert.Same(Listener(first, "http"), rebuilt.Listeners.Single(l => l.Name == "http"));
-    }
-
-    [Fact]
-    public void RefuseListener_ThatIsNew_IsNotThere()
-    {
-        var first = Build(Mesh());
-        var second = Build(Mesh().Http("new", 8, TestSnapshot.Answer("x")));
-        _builder.RefuseListener(Listener(second, "new"), "no", first.Snapshot);
-        Assert.DoesNotContain(_builder.Rebuild().Listeners, l => l.Name == "new");
+        Assert.Same(state.Active, state.Accepted);
+        Assert.NotNull(state.Refused);
         // Asked for again unchanged, it is tried again: the port may be free by now.
-        Assert.Contains(Build(Mesh().Http("new", 8, TestSnapshot.Answer("x"))).Snapshot.Listeners, l => l.Name == "new");
+        Assert.Equal(["http"], Build(Mesh().Http("http", 8, TestSnapshot.Answer("x"))).Accepted.Select(s => s.Name));
     }
 
     [Fact]
-    public void EndpointsWithoutChange_KeepTheirHostSet()
+    public void RefuseListener_ThatIsNew_LeavesItsAddressToOthers()
     {
-        var mesh = Mesh().EdsCluster("eds", false, 5);
-        var first = Build(mesh);
-        var second = Build(mesh.Cluster("a", true, 2));
-        Assert.Single(first.Snapshot.Hosts);
-        Assert.Same(first.Snapshot.Hosts[0].Hosts, second.Snapshot.Hosts[0].Hosts);
+        Build(Mesh());
+        Build(Mesh().Http("new", 8, TestSnapshot.Answer("x")));
+        _builder.RefuseListener(State(ResourceTypes.Listener, "new"), "no");
+        Assert.Equal(["http"], _builder.Snapshot.Listeners.Select(l => l.Name));
+        Assert.Empty(Build(Mesh().Http("newer", 8, TestSnapshot.Answer("x"))).Errors);
     }
 
     [Fact]
     public void FileThatCannotBeRead_KeepsEverything()
     {
-        var first = Build(Mesh());
+        Build(Mesh());
+        var objects = Objects();
         var second = _builder.Build(ResourceReader.ReadDocument("{\"configs\": [{"u8.ToArray(), "test.json"));
         Assert.NotEmpty(second.Errors);
-        Assert.Equal(first.Snapshot.Listeners, second.Snapshot.Listeners);
-        Assert.Equal(first.Snapshot.Clusters, second.Snapshot.Clusters);
+        Assert.Equal(objects, Objects());
         Assert.Equal(0, second.Changed);
     }
 
     private static TestSnapshot Mesh() => new TestSnapshot().Cluster("a", false, 1).Cluster("b", false, 2).Routes("r", TestSnapshot.To("a")).HttpByName("http", 7, "r");
 
-    private SnapshotBuilder.Result Build(TestSnapshot snapshot) =>
-        _builder.Build(ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json"));
+    private static ResourceSet Read(TestSnapshot snapshot) => ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json");
 
-    private static Sidecar.Upstream.ClusterConfig Cluster(SnapshotBuilder.Result result, string name) => result.Snapshot.Clusters.Single(c => c.Name == name);
+    private SnapshotBuilder.Result Build(TestSnapshot snapshot) => _builder.Build(Read(snapshot));
 
-    private static Sidecar.Downstream.ListenerConfig Listener(SnapshotBuilder.Result result, string name) => result.Snapshot.Listeners.Single(l => l.Name == name);
+    private object[] Objects() => _builder.Snapshot.Resources.Select(s => s.Accepted!.Translated).ToArray();
+
+    private ResourceState State(string typeUrl, string name) => _builder.Snapshot.Find(typeUrl, name)!;
+
+    private object Of(string typeUrl, string name) => State(typeUrl, name).Accepted!.Translated;
+
+    private Sidecar.Upstream.ClusterConfig Cluster(string name) => (Sidecar.Upstream.ClusterConfig)Of(ResourceTypes.Cluster, name);
+
+    private Sidecar.Downstream.ListenerConfig Listener(string name) => (Sidecar.Downstream.ListenerConfig)Of(ResourceTypes.Listener, name);
+
+    private StatsScope Scope(string prefix) => _stats.Scopes.Single(s => s.Prefix == prefix);
 }

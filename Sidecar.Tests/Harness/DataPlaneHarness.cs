@@ -22,8 +22,12 @@ namespace Sidecar.Tests.Harness;
 /// </summary>
 internal sealed class DataPlaneHarness : IDisposable
 {
+    private const int DrainTimeMs = 10_000;
+
     private readonly SnapshotBuilder _builder;
     private readonly ListenerSockets _sockets = new(1);
+    private readonly Warming _warming;
+    private readonly WorkerUpdates _updates;
     private readonly List<IDisposable> _owned = [];
 
     internal DataPlaneHarness()
@@ -35,6 +39,8 @@ internal sealed class DataPlaneHarness : IDisposable
         Clusters = new Clusters(Loop, 0, random);
         Scope = new WorkerScope(Loop, 0, Clusters, random);
         Listeners = new Listeners(Scope, new ConnectionLimit(1000));
+        _warming = new Warming(Loop, _builder, Stats, _sockets, 1, DrainTimeMs) { Ready = Flush };
+        _updates = new WorkerUpdates(Loop, Clusters, Scope, Listeners, DrainTimeMs);
     }
 
     internal TestLoop Loop { get; }
@@ -42,7 +48,7 @@ internal sealed class DataPlaneHarness : IDisposable
     internal Clusters Clusters { get; }
     internal WorkerScope Scope { get; }
     internal Listeners Listeners { get; }
-    internal Snapshot? Snapshot { get; private set; }
+    internal Snapshot Snapshot => _builder.Snapshot;
 
     /// <summary>An HTTP listener "http" whose every path goes to a cluster "up" of one fresh upstream.</summary>
     internal static DataPlaneHarness Http(out FakeUpstream upstream, bool http2Upstream = false, string manager = "", string route = "", string cluster = "")
@@ -56,38 +62,33 @@ internal sealed class DataPlaneHarness : IDisposable
     /// <summary>Applies a snapshot; anything refused fails the test.</summary>
     internal void Apply(TestSnapshot snapshot)
     {
-        var set = ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json");
-        var result = _builder.Build(set);
-        Assert.Empty(result.Errors);
-        Use(result.Snapshot);
+        Take(snapshot);
+        Assert.Empty(_warming.BindErrors);
     }
 
     /// <summary>As <see cref="Apply"/>, false when this machine does not let a listener be bound.</summary>
     internal bool TryApply(TestSnapshot snapshot, out string reason)
     {
-        var result = _builder.Build(ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json"));
-        Assert.Empty(result.Errors);
-        var prepared = new ListenerSockets(1).Prepare(result.Snapshot.Listeners);
-        foreach (var socket in prepared.ByWorker[0])
-            Sockets.Close(socket.Fd);
-        reason = prepared.Failures.Count > 0 ? prepared.Failures[0].Reason : "";
-        if (reason.Length == 0)
-            Use(result.Snapshot);
+        Take(snapshot);
+        reason = _warming.BindErrors.Count > 0 ? _warming.BindErrors[0].Reason : "";
         return reason.Length == 0;
     }
 
-    /// <summary>Puts a snapshot made elsewhere into use, as Server/Worker does.</summary>
-    internal void Use(Snapshot snapshot)
+    // As Server/ConfigPipeline and Server/Worker do, on one loop.
+    private void Take(TestSnapshot snapshot)
     {
-        var prepared = _sockets.Prepare(snapshot.Listeners);
-        Assert.Empty(prepared.Failures);
-        Clusters.Apply(snapshot.Clusters);
-        foreach (var hosts in snapshot.Hosts)
-            Clusters.ApplyHosts(hosts.Slot, hosts.Hosts);
-        Scope.RouteTables = snapshot.RouteTables;
-        Listeners.Apply(snapshot.Listeners, prepared.ByWorker[0], 10_000);
-        Stats.Sweep();
-        Snapshot = snapshot;
+        var result = _builder.Build(ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json"));
+        Assert.Empty(result.Errors);
+        _warming.Take(result);
+        Flush();
+    }
+
+    private void Flush()
+    {
+        if (_warming.TakeDelta() is not { } delta)
+            return;
+        var closing = _sockets.TakeClosing();
+        _updates.Add(delta, () => _sockets.Closed(closing));
     }
 
     /// <summary>A listening socket of the test's own, to be an upstream.</summary>
@@ -109,7 +110,7 @@ internal sealed class DataPlaneHarness : IDisposable
     /// <summary>The connection manager of a listener with filters of the test's own before its configured ones, for <see cref="ConnectTo"/>.</summary>
     internal HttpConnectionManager Manager(params Func<WorkerScope, HttpFilter>[] filters)
     {
-        var made = (HttpConnectionManager)Snapshot!.Listeners.Single(l => l.Name == "http").Chains[0].Terminal(Scope);
+        var made = (HttpConnectionManager)Snapshot.Listeners.Single(l => l.Name == "http").Chains[0].Terminal(Scope);
         HttpFilterFactory[] all = [.. filters.Select(make => new HttpFilterFactory(make)), .. made.Config.Filters];
         var manager = new HttpConnectionManager(made.Config with { Filters = all }, Scope, made.BufferLimit);
         _owned.Add(new Ended(() => manager.CloseAll(Failure.AdminStop)));
@@ -121,7 +122,7 @@ internal sealed class DataPlaneHarness : IDisposable
     {
         var (connection, peer) = Loop.ConnectedByTcp(new Recorder());
         _owned.Add(peer);
-        manager.OnConnection(connection, new ConnectionContext("http", "", Snapshot!.Listeners.Single(l => l.Name == "http").Stats));
+        manager.OnConnection(connection, new ConnectionContext("http", "", Snapshot.Listeners.Single(l => l.Name == "http").Stats));
         return peer;
     }
 
@@ -188,10 +189,9 @@ internal sealed class DataPlaneHarness : IDisposable
         foreach (var owned in _owned)
             owned.Dispose();
         Listeners.CloseAll(Failure.AdminStop);
-        Clusters.Apply([]);
+        foreach (var entry in Clusters.All.ToArray())
+            Clusters.Remove(entry.Config!.Name);
         Loop.Settle();
-        foreach (var cluster in Clusters.All)
-            Assert.Fail($"cluster {cluster.Config.Name} is left");
         Loop.Until(() => Loop.Loop.HandlerCount == 0);
         Loop.Dispose();
     }

@@ -93,6 +93,16 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>An EDS cluster whose endpoints have a name of their own, and are not there.</summary>
+    internal TestSnapshot EdsCluster(string name, string serviceName)
+    {
+        _clusters[name] = Object("""
+            {"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "$name", "type": "EDS", "connect_timeout": "5s",
+             "eds_cluster_config": {"eds_config": {"ads": {}}, "service_name": "$service"}}}
+            """, ("name", name), ("service", serviceName));
+        return this;
+    }
+
     /// <summary>A route configuration for <see cref="HttpByName"/>.</summary>
     internal TestSnapshot Routes(string name, string routes)
     {

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Linq;
 using System.Text;
 using Sidecar.Http;
 using Sidecar.Linux;
@@ -100,7 +101,12 @@ internal sealed class UpstreamHarness : IDisposable
     {
         if (hosts.Length > 0)
             config.StaticHosts = Endpoints(hosts).Build(config, null, 1);
-        Clusters.Apply([config]);
+        foreach (var other in Clusters.All.ToArray())
+        {
+            if (other.Config!.Name != config.Name)
+                Clusters.Remove(other.Config.Name);
+        }
+        Clusters.Set(config);
         return Clusters[config.Slot]!;
     }
 
@@ -130,7 +136,8 @@ internal sealed class UpstreamHarness : IDisposable
 
     public void Dispose()
     {
-        Clusters.Apply([]);
+        foreach (var entry in Clusters.All.ToArray())
+            Clusters.Remove(entry.Config!.Name);
         Test.Settle();
         foreach (var upstream in _upstreams)
             upstream.Dispose();

@@ -1,7 +1,10 @@
+using System;
+using System.Collections.Generic;
 using System.Linq;
 using System.Net;
 using System.Net.Sockets;
 using Sidecar.Config;
+using Sidecar.Downstream;
 using Sidecar.Server;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tests.Harness;
@@ -10,66 +13,91 @@ using Xunit;
 namespace Sidecar.Tests.Server;
 
 /// <summary>Which descriptors a snapshot needs, and listeners that cannot have theirs.</summary>
-public class ListenerSocketsTests
+public sealed class ListenerSocketsTests : IDisposable
 {
+    private readonly List<BoundSocket> _made = [];
+
     [Fact]
-    public void PortInUse_RefusesTheListener_NeighboursAreBound()
+    public void PortInUse_RefusesTheListener_NothingOfItStaysBound()
     {
         using var other = new TcpListener(IPAddress.Loopback, 0);
         other.Start();
         int taken = ((IPEndPoint)other.LocalEndpoint).Port;
         var sockets = new ListenerSockets(2);
-        var prepared = sockets.Prepare(Build(new TestSnapshot().Http("busy", taken, TestSnapshot.Answer("x")).Http("free", 0, TestSnapshot.Answer("x"))).Listeners);
-        var failure = Assert.Single(prepared.Failures);
-        Assert.Equal("busy", failure.Listener.Name);
-        Assert.Equal($"cannot bind '127.0.0.1:{taken}': the address is already in use; stop the other process or change the port", failure.Reason);
-        Assert.All(prepared.ByWorker, made => Assert.Equal("free", Assert.Single(made).ListenerName));
-        Close(prepared);
+        var busy = Listener(new TestSnapshot().Http("busy", taken, TestSnapshot.Answer("x")));
+        string expected = $"cannot bind '127.0.0.1:{taken}': the address is already in use; stop the other process or change the port";
+        Assert.Equal(expected, sockets.Check(busy));
+        Assert.False(sockets.TryOpen(busy, _made, out string reason));
+        Assert.Equal(expected, reason);
+        Assert.Empty(_made);
+        other.Stop();
+        Assert.Null(sockets.Check(busy));
+        Assert.True(sockets.TryOpen(busy, _made, out _));
+        Assert.Equal([0, 1], _made.Select(m => m.Worker));
     }
 
     [Fact]
     public void AddressThatStays_KeepsItsSockets()
     {
         var sockets = new ListenerSockets(1);
-        var first = sockets.Prepare(Build(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x"))).Listeners);
-        var second = sockets.Prepare(Build(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("y"))).Listeners);
-        Assert.Single(first.ByWorker[0]);
-        Assert.Empty(second.ByWorker[0]);
-        Close(first);
+        Open(sockets, new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x")));
+        Open(sockets, new TestSnapshot().Http("http", 0, TestSnapshot.Answer("y")));
+        Assert.Single(_made);
     }
 
     [Fact]
-    public void RemovedAndBack_IsBoundAgain()
+    public void RemovedAndBack_IsBoundAgain_AlsoBeforeTheWorkersHaveClosed()
     {
         var sockets = new ListenerSockets(1);
-        var one = Build(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x"))).Listeners;
-        Close(sockets.Prepare(one));
-        sockets.Prepare([]);
-        var again = sockets.Prepare(one);
-        Assert.Single(again.ByWorker[0]);
-        Close(again);
+        var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        int port = ((IPEndPoint)free.LocalEndpoint).Port;
+        free.Stop();
+        var snapshot = new TestSnapshot().Http("http", port, TestSnapshot.Answer("x"));
+        Open(sockets, snapshot);
+        sockets.Forget("http");
+        var closing = sockets.TakeClosing();
+        Assert.Single(closing);
+        Open(sockets, snapshot);
+        Assert.Equal(2, _made.Count);
+        // The first socket is closed: the address is ours by the second alone, and only until that one is forgotten, too.
+        Sidecar.Linux.Sockets.Close(_made[0].Fd);
+        sockets.Closed(closing);
+        Assert.Null(sockets.Check(Listener(new TestSnapshot().Http("other", port, TestSnapshot.Answer("x")))));
+        sockets.Forget("http");
+        sockets.Closed(sockets.TakeClosing());
+        Assert.Contains("already in use", sockets.Check(Listener(snapshot)));
+        Sidecar.Linux.Sockets.Close(_made[1].Fd);
+        _made.Clear();
     }
 
     [Fact]
-    public void NotBoundToAPort_NeedsNone()
+    public void NotBoundToAPort_NeedsNone_AndGivesBackWhatItHad()
     {
         var sockets = new ListenerSockets(1);
-        var prepared = sockets.Prepare(Build(new TestSnapshot().Cluster("up", false).Raw("l", 1, """ "bind_to_port": false, "filter_chains": [{"filters": [$tcp]}] """)).Listeners);
-        Assert.Empty(prepared.ByWorker[0]);
-        Assert.Empty(prepared.Failures);
+        Open(sockets, new TestSnapshot().Http("l", 0, TestSnapshot.Answer("x")));
+        var unbound = new TestSnapshot().Cluster("up", false).Raw("l", 1, """ "bind_to_port": false, "filter_chains": [{"filters": [$tcp]}] """);
+        Open(sockets, unbound);
+        Assert.Single(_made);
+        Assert.Single(sockets.TakeClosing());
     }
 
-    private static Snapshot Build(TestSnapshot snapshot)
+    public void Dispose()
+    {
+        foreach (var socket in _made)
+            Sidecar.Linux.Sockets.Close(socket.Fd);
+    }
+
+    private void Open(ListenerSockets sockets, TestSnapshot snapshot)
+    {
+        Assert.True(sockets.TryOpen(Listener(snapshot), _made, out string reason), reason);
+    }
+
+    private static ListenerConfig Listener(TestSnapshot snapshot)
     {
         var result = new SnapshotBuilder(new StatsRegistry(2), 2, "", () => 0).Build(
             ResourceReader.ReadDocument(System.Text.Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json"));
         Assert.Empty(result.Errors);
-        return result.Snapshot;
-    }
-
-    private static void Close(ListenerSockets.Prepared prepared)
-    {
-        foreach (var socket in prepared.ByWorker.SelectMany(made => made))
-            Sidecar.Linux.Sockets.Close(socket.Fd);
+        return result.Snapshot.Listeners[0];
     }
 }

@@ -20,14 +20,16 @@ public sealed class ClustersTests : IDisposable
     private static Address At(int host) => Address.IPv4(0x0a000000 + (uint)host, 80);
 
     [Fact]
-    public void Apply_SameConfig_KeepsTheCluster()
+    public void Set_SameConfig_KeepsTheCluster()
     {
         var one = _harness.Config("one", 0);
         var two = _harness.Config("two", 40);
-        _harness.Clusters.Apply([one, two]);
+        _harness.Clusters.Set(one);
+        _harness.Clusters.Set(two);
         var kept = _harness.Clusters[0];
         var other = _harness.Clusters[40];
-        _harness.Clusters.Apply([_harness.Config("two", 40), one]);
+        _harness.Clusters.Set(_harness.Config("two", 40));
+        _harness.Clusters.Set(one);
         Assert.Same(kept, _harness.Clusters[0]);
         Assert.NotSame(other, _harness.Clusters[40]);
         Assert.True(other!.IsDraining);
@@ -35,12 +37,12 @@ public sealed class ClustersTests : IDisposable
     }
 
     [Fact]
-    public void Apply_Missing_DrainsAndEmptiesTheSlot()
+    public void Remove_DrainsAndEmptiesTheSlot()
     {
         var one = _harness.Config("one", 3);
-        _harness.Clusters.Apply([one]);
+        _harness.Clusters.Set(one);
         var cluster = _harness.Clusters[3]!;
-        _harness.Clusters.Apply([]);
+        _harness.Clusters.Remove("one");
         Assert.Null(_harness.Clusters[3]);
         Assert.Null(_harness.Clusters[99]);
         Assert.Null(_harness.Clusters.Find("one"));
@@ -48,18 +50,18 @@ public sealed class ClustersTests : IDisposable
     }
 
     [Fact]
-    public void Apply_ChangedEdsCluster_KeepsTheHostsKnownSoFar()
+    public void Set_ChangedEdsCluster_KeepsTheHostsKnownSoFar()
     {
         var old = _harness.Config(type: DiscoveryType.Eds);
         var cluster = _harness.Cluster(old);
         _harness.Clusters.ApplyHosts(0, UpstreamHarness.Endpoints(At(1)).Build(old, null, 1));
-        _harness.Clusters.Apply([_harness.Config(type: DiscoveryType.Eds)]);
+        _harness.Clusters.Set(_harness.Config(type: DiscoveryType.Eds));
         Assert.NotSame(cluster, _harness.Clusters[0]);
         Assert.Equal("10.0.0.1:80", _harness.Clusters[0]!.PickHost()!.Host.Name);
     }
 
     [Fact]
-    public void Apply_ChangedWhileAStreamRuns_TheStreamFinishesOnTheOldConnection()
+    public void Set_ChangedWhileAStreamRuns_TheStreamFinishesOnTheOldConnection()
     {
         var upstream = _harness.Listen();
         var old = _harness.Cluster(_harness.Config(), upstream.Address);
@@ -78,6 +80,26 @@ public sealed class ClustersTests : IDisposable
         _harness.Test.Until(() => request.Ended);
         _harness.Test.Until(() => { peer.Receive(); return peer.End; });
         Assert.Equal(0, old.Config.Breakers.Count(Resource.Connections, RoutingPriority.Default));
+    }
+
+    [Fact]
+    public void ClusterNobodyAskedFor_IsMadeAtFirstUse_WithTheHostsOfThen()
+    {
+        var config = _harness.Config(type: DiscoveryType.Eds);
+        _harness.Clusters.Set(config, UpstreamHarness.Endpoints(At(1)).Build(config, null, 1));
+        _harness.Clusters.ApplyHosts(0, UpstreamHarness.Endpoints(At(2)).Build(config, null, 1));
+        Assert.Null(Assert.Single(_harness.Clusters.All).Cluster);
+        Assert.Equal("10.0.0.2:80", _harness.Clusters[0]!.PickHost()!.Host.Name);
+        Assert.Same(_harness.Clusters[0], Assert.Single(_harness.Clusters.All).Cluster);
+    }
+
+    [Fact]
+    public void Set_OtherType_DoesNotKeepTheHosts()
+    {
+        var config = _harness.Config(type: DiscoveryType.Eds);
+        _harness.Clusters.Set(config, UpstreamHarness.Endpoints(At(1)).Build(config, null, 1));
+        _harness.Clusters.Set(_harness.Config(type: DiscoveryType.StrictDns));
+        Assert.Equal(0, _harness.Clusters[0]!.Hosts.Count);
     }
 
     [Fact]

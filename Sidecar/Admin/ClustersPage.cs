@@ -5,45 +5,38 @@ using System.Text;
 using System.Text.Json;
 using Sidecar.Server;
 using Sidecar.Upstream;
+using Sidecar.Wire;
 
 namespace Sidecar.Admin;
 
 /// <summary>/clusters: per cluster its limits, per host its counts; text, or JSON (envoy.admin.v3.Clusters) with <c>?format=json</c>.</summary>
 internal static class ClustersPage
 {
-    private sealed record View(ClusterConfig Config, List<Host> Hosts);
+    private sealed record View(ClusterConfig Config, List<Host> Hosts, bool IsDynamic);
 
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
-        // Hosts live with the workers' clusters: original destinations are known to one worker each, the others to all alike.
+        // Original destinations are known to one worker each, the other hosts to the control loop.
         server.AskWorkers(worker =>
         {
-            var hosts = new Dictionary<string, List<Host>>();
-            foreach (var cluster in worker.Clusters.All)
+            var destinations = new Dictionary<string, List<Host>>();
+            foreach (var (config, _, cluster) in worker.Clusters.All)
             {
-                var list = new List<Host>();
-                foreach (var priority in cluster.Hosts.Priorities)
-                    list.AddRange(priority.Hosts);
-                list.AddRange(cluster.Destinations());
-                hosts[cluster.Config.Name] = list;
+                if (cluster is not null && config!.Type == DiscoveryType.OriginalDst)
+                    destinations.Add(config.Name, [.. cluster.Destinations()]);
             }
-            return hosts;
+            return destinations;
         }, answers =>
         {
             var views = new List<View>();
-            foreach (var config in server.Snapshot?.Clusters ?? [])
+            foreach (var config in server.Snapshot.ClustersInUse)
             {
-                var merged = new List<Host>();
-                var seen = new HashSet<Host>();
-                foreach (var byName in answers)
-                {
-                    foreach (var host in byName.GetValueOrDefault(config.Name) ?? [])
-                    {
-                        if (seen.Add(host))
-                            merged.Add(host);
-                    }
-                }
-                views.Add(new View(config, merged));
+                var hosts = new List<Host>();
+                foreach (var priority in server.Config.HostsOf(config).Priorities)
+                    hosts.AddRange(priority.Hosts);
+                foreach (var destinations in answers)
+                    hosts.AddRange(destinations.GetValueOrDefault(config.Name) ?? []);
+                views.Add(new View(config, hosts, server.Snapshot.Find(ResourceTypes.Cluster, config.Name) is { IsStatic: false }));
             }
             answer(request.Param("format") == "json" ? Json(views) : Text(views));
         });
@@ -52,13 +45,13 @@ internal static class ClustersPage
     private static AdminResponse Text(List<View> views)
     {
         var text = new StringBuilder();
-        foreach (var (config, hosts) in views)
+        foreach (var (config, hosts, isDynamic) in views)
         {
             string name = config.Name;
             text.Append(name).Append("::observability_name::").Append(config.StatName).Append('\n');
             Limits(text, name, "default_priority", config.Breakers.Default);
             Limits(text, name, "high_priority", config.Breakers.HighPriority);
-            text.Append(name).Append("::added_via_api::true\n");
+            text.Append(name).Append("::added_via_api::").Append(isDynamic ? "true" : "false").Append('\n');
             foreach (var host in hosts)
             {
                 var sum = host.Sum();
@@ -101,11 +94,11 @@ internal static class ClustersPage
         {
             json.WriteStartObject();
             json.WriteStartArray("cluster_statuses");
-            foreach (var (config, hosts) in views)
+            foreach (var (config, hosts, isDynamic) in views)
             {
                 json.WriteStartObject();
                 json.WriteString("name", config.Name);
-                json.WriteBoolean("added_via_api", true);
+                json.WriteBoolean("added_via_api", isDynamic);
                 json.WriteStartArray("host_statuses");
                 foreach (var host in hosts)
                     WriteHost(json, host);

@@ -11,21 +11,24 @@ using Sidecar.Wire;
 namespace Sidecar.Admin;
 
 /// <summary>
-/// /config_dump in Envoy's shape (envoy.admin.v3.ConfigDump), written from the resources' own bytes: <c>?include_eds</c> adds endpoints,
+/// /config_dump in Envoy's shape (envoy.admin.v3.ConfigDump), written from the resources' own bytes, the version in use and the one warming: <c>?include_eds</c> adds endpoints,
 /// <c>?resource=dynamic_listeners</c> gives one section's resources, <c>?name_regex=</c> keeps matching names. Secrets are redacted.
 /// </summary>
 internal static class ConfigDump
 {
-    private sealed record Section(string TypeUrl, string DumpType, string Dynamic, string Static, string Element);
+    private sealed record Section(string TypeUrl, string DumpType, string Dynamic, string? Warming, string Static, string Element);
 
     private static readonly Section[] s_sections =
     [
-        new(ResourceTypes.Cluster, "ClustersConfigDump", "dynamic_active_clusters", "static_clusters", "cluster"),
-        new(ResourceTypes.ClusterLoadAssignment, "EndpointsConfigDump", "dynamic_endpoint_configs", "static_endpoint_configs", "endpoint_config"),
-        new(ResourceTypes.Listener, "ListenersConfigDump", "dynamic_listeners", "static_listeners", "listener"),
-        new(ResourceTypes.RouteConfiguration, "RoutesConfigDump", "dynamic_route_configs", "static_route_configs", "route_config"),
-        new(ResourceTypes.Secret, "SecretsConfigDump", "dynamic_active_secrets", "static_secrets", "secret"),
+        new(ResourceTypes.Cluster, "ClustersConfigDump", "dynamic_active_clusters", "dynamic_warming_clusters", "static_clusters", "cluster"),
+        new(ResourceTypes.ClusterLoadAssignment, "EndpointsConfigDump", "dynamic_endpoint_configs", null, "static_endpoint_configs", "endpoint_config"),
+        new(ResourceTypes.Listener, "ListenersConfigDump", "dynamic_listeners", null, "static_listeners", "listener"),
+        new(ResourceTypes.RouteConfiguration, "RoutesConfigDump", "dynamic_route_configs", null, "static_route_configs", "route_config"),
+        new(ResourceTypes.Secret, "SecretsConfigDump", "dynamic_active_secrets", "dynamic_warming_secrets", "static_secrets", "secret"),
     ];
+
+    /// <summary>Which resources of a section go into one of its lists.</summary>
+    private enum Part : byte { Static, Dynamic, Warming }
 
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
@@ -83,8 +86,12 @@ internal static class ConfigDump
                 continue;
             json.WriteStartObject();
             json.WriteString("@type", "type.googleapis.com/envoy.admin.v3." + section.DumpType);
-            WriteStates(json, server, section, section.Static, names, isStatic: true);
-            WriteStates(json, server, section, section.Dynamic, names, isStatic: false);
+            if (section.TypeUrl is ResourceTypes.Cluster or ResourceTypes.Listener && server.Config.VersionOf(section.TypeUrl) is { Length: > 0 } version)
+                json.WriteString("version_info", version);
+            WriteStates(json, server, section, Part.Static, section.Static, names);
+            WriteStates(json, server, section, Part.Dynamic, section.Dynamic, names);
+            if (section.Warming is not null)
+                WriteStates(json, server, section, Part.Warming, section.Warming, names);
             json.WriteEndObject();
         }
         return true;
@@ -94,70 +101,116 @@ internal static class ConfigDump
     {
         foreach (var section in s_sections)
         {
-            bool isStatic = resource == section.Static;
-            if (!isStatic && resource != section.Dynamic)
+            Part part;
+            if (resource == section.Static)
+                part = Part.Static;
+            else if (resource == section.Dynamic)
+                part = Part.Dynamic;
+            else if (resource == section.Warming)
+                part = Part.Warming;
+            else
                 continue;
-            foreach (var state in server.Snapshot?.Resources ?? [])
+            foreach (var state in server.Snapshot.Of(section.TypeUrl).Values)
             {
-                if (state.TypeUrl == section.TypeUrl && IsStatic(server, state) == isStatic && (names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
-                    WriteState(json, section, state, isStatic, withType: true);
+                if (IsIn(state, section, part, names))
+                    WriteState(json, section, state, part, withType: true);
             }
             return true;
         }
         return false;
     }
 
-    private static void WriteStates(Utf8JsonWriter json, ProxyServer server, Section section, string name, LinearRegex? names, bool isStatic)
+    private static void WriteStates(Utf8JsonWriter json, ProxyServer server, Section section, Part part, string name, LinearRegex? names)
     {
         bool open = false;
-        foreach (var state in server.Snapshot?.Resources ?? [])
+        foreach (var state in server.Snapshot.Of(section.TypeUrl).Values)
         {
-            if (state.TypeUrl != section.TypeUrl || IsStatic(server, state) != isStatic || !(names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
+            if (!IsIn(state, section, part, names))
                 continue;
             if (!open)
                 json.WriteStartArray(name);
             open = true;
-            WriteState(json, section, state, isStatic, withType: false);
+            WriteState(json, section, state, part, withType: false);
         }
         if (open)
             json.WriteEndArray();
     }
 
-    private static bool IsStatic(ProxyServer server, ResourceState state) =>
-        server.Options.BootstrapPath is not null || (state.Accepted ?? state.Refused)?.Source == BuiltInListeners.Source;
+    // A cluster that was changed is in both lists while its new version warms; a listener has both versions in one element.
+    private static bool IsIn(ResourceState state, Section section, Part part, LinearRegex? names)
+    {
+        if (!(names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
+            return false;
+        bool isStatic = state.IsStatic || (state.Accepted?.Resource ?? state.Refused)?.Source == BuiltInListeners.Source;
+        return part switch
+        {
+            Part.Static => isStatic,
+            Part.Warming => !isStatic && state.IsWarming,
+            _ => !isStatic && (section.Warming is null || state.Active is not null || state.Errors.Count > 0 || state.Accepted is null),
+        };
+    }
 
-    private static void WriteState(Utf8JsonWriter json, Section section, ResourceState state, bool isStatic, bool withType)
+    private static void WriteState(Utf8JsonWriter json, Section section, ResourceState state, Part part, bool withType)
     {
         json.WriteStartObject();
         if (withType)
-            json.WriteString("@type", "type.googleapis.com/envoy.admin.v3." + section.DumpType + "." + ElementType(section, isStatic));
-        bool isListener = section.TypeUrl == ResourceTypes.Listener && !isStatic;
-        if (isListener)
+            json.WriteString("@type", "type.googleapis.com/envoy.admin.v3." + section.DumpType + "." + ElementType(section, part == Part.Static));
+        if (section.TypeUrl == ResourceTypes.Listener && part == Part.Dynamic)
+        {
             json.WriteString("name", state.Name);
-        if (state.Accepted is { } accepted)
-        {
-            if (isListener)
-                json.WriteStartObject("active_state");
-            if (accepted.Version.Length > 0)
-                json.WriteString("version_info", accepted.Version);
-            json.WritePropertyName(section.Element);
-            if (accepted.Type is not { } type || !Transcoder.TryWriteJson(accepted.Bytes.Span, type, json, redact: true, anyType: true))
-                json.WriteNullValue();
-            json.WriteString("last_updated", Time(state.AcceptedUnixMs));
-            if (isListener)
-                json.WriteEndObject();
+            WriteListenerState(json, section, "active_state", state.Active);
+            WriteListenerState(json, section, "warming_state", state.IsWarming ? state.Accepted : null);
         }
-        if (state.Errors.Count > 0)
+        else
         {
-            json.WriteStartObject("error_state");
-            json.WriteString("last_update_attempt", Time(state.RefusedUnixMs));
-            json.WriteString("details", state.Errors[0].ToString());
-            if (state.Refused is { } refused)
-                json.WriteString("version_info", refused.Version);
-            json.WriteEndObject();
-            json.WriteString("client_status", "NACKED");
+            WriteVersion(json, section, part == Part.Warming || section.Warming is null ? state.Accepted ?? state.Active : state.Active);
         }
+        if (state.Errors.Count > 0 && part != Part.Warming)
+            WriteError(json, state);
         json.WriteEndObject();
+    }
+
+    private static void WriteListenerState(Utf8JsonWriter json, Section section, string name, ResourceVersion? version)
+    {
+        if (version is null)
+            return;
+        json.WriteStartObject(name);
+        WriteVersion(json, section, version);
+        json.WriteEndObject();
+    }
+
+    private static void WriteVersion(Utf8JsonWriter json, Section section, ResourceVersion? version)
+    {
+        if (version is null)
+            return;
+        var resource = version.Resource;
+        if (resource.Version.Length > 0)
+            json.WriteString("version_info", resource.Version);
+        json.WritePropertyName(section.Element);
+        WriteAny(json, resource);
+        json.WriteString("last_updated", Time(version.UnixMs));
+    }
+
+    private static void WriteError(Utf8JsonWriter json, ResourceState state)
+    {
+        json.WriteStartObject("error_state");
+        if (state.Refused is { } refused)
+        {
+            json.WritePropertyName("failed_configuration");
+            WriteAny(json, refused);
+        }
+        json.WriteString("last_update_attempt", Time(state.RefusedUnixMs));
+        json.WriteString("details", state.Errors[0].ToString());
+        if (state.Refused is not null)
+            json.WriteString("version_info", state.Refused.Version);
+        json.WriteEndObject();
+        json.WriteString("client_status", "NACKED");
+    }
+
+    private static void WriteAny(Utf8JsonWriter json, DiscoveredResource resource)
+    {
+        if (resource.Type is not { } type || !Transcoder.TryWriteJson(resource.Bytes.Span, type, json, redact: true, anyType: true))
+            json.WriteNullValue();
     }
 
     private static string ElementType(Section section, bool isStatic) => (isStatic ? "Static" : "Dynamic") + section.Element switch

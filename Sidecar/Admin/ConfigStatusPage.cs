@@ -10,7 +10,8 @@ namespace Sidecar.Admin;
 
 /// <summary>
 /// /config_status, which Envoy has not: for every resource the version in use, the version refused with its reasons by field path, and
-/// everything in it that has no effect here.
+/// everything in it that has no effect here; and the last pushes, with what each changed and how long it took to translate, to warm, and to be in
+/// use on every worker.
 /// </summary>
 internal static class ConfigStatusPage
 {
@@ -20,35 +21,106 @@ internal static class ConfigStatusPage
         using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, IndentSize = 1 }))
         {
             json.WriteStartObject();
-            json.WriteNumber("snapshot", server.Snapshot?.Number ?? 0);
+            json.WriteNumber("snapshot", server.Snapshot.Number);
+            WriteSource(json, server);
             json.WriteStartArray("resources");
-            foreach (var state in server.Snapshot?.Resources ?? [])
-                WriteState(json, state);
+            foreach (var state in server.Snapshot.Resources)
+                WriteState(json, server, state);
             json.WriteEndArray();
             json.WriteStartArray("errors");
-            foreach (var error in server.LastErrors)
+            foreach (var error in server.Config.LastErrors)
                 json.WriteStringValue(error.ToString());
+            json.WriteEndArray();
+            json.WriteStartArray("pushes");
+            foreach (var record in server.Config.Journal.Records)
+                WritePush(json, record);
             json.WriteEndArray();
             json.WriteEndObject();
         }
         answer(AdminResponse.Json(buffer.WrittenSpan.ToArray()));
     }
 
-    private static void WriteState(Utf8JsonWriter json, ResourceState state)
+    private static void WriteSource(Utf8JsonWriter json, ProxyServer server)
+    {
+        if (server.Config.Connection is { } connection)
+        {
+            json.WriteStartObject("control_plane");
+            json.WriteBoolean("connected", connection.IsConnected);
+            json.WriteString("reason", connection.Reason);
+            json.WriteString("since", ConfigDump.Time(connection.UnixMs));
+            json.WriteEndObject();
+        }
+        if (server.Config.LastGood is not { } file)
+            return;
+        int unconfirmed = server.Config.UnconfirmedCount;
+        json.WriteStartObject("last_good");
+        json.WriteString("file", file.Path);
+        if (file.SavedUnixMs > 0)
+            json.WriteString("saved", ConfigDump.Time(file.SavedUnixMs));
+        json.WriteBoolean("serving", unconfirmed > 0);
+        json.WriteNumber("resources_not_confirmed", unconfirmed);
+        json.WriteEndObject();
+    }
+
+    private static void WriteState(Utf8JsonWriter json, ProxyServer server, ResourceState state)
     {
         json.WriteStartObject();
         json.WriteString("type_url", state.TypeUrl);
         json.WriteString("kind", ResourceTypes.Noun(state.TypeUrl));
         json.WriteString("name", state.Name);
-        if (state.Accepted is { } accepted)
+        if ((state.Accepted ?? state.Active) is { } accepted)
         {
-            json.WriteString("source", accepted.Source);
-            json.WriteString("version_info", accepted.Version);
-            json.WriteString("last_updated", ConfigDump.Time(state.AcceptedUnixMs));
+            json.WriteString("source", accepted.Resource.Source);
+            json.WriteString("version_info", accepted.Resource.Version);
+            json.WriteString("last_updated", ConfigDump.Time(accepted.UnixMs));
         }
-        json.WriteString("status", state.Accepted is null ? "REFUSED" : state.Errors.Count > 0 ? "OLD_VERSION_IN_USE" : "ACCEPTED");
+        json.WriteString("status", Status(server, state));
+        if (state.IsWarming && state.Active is { } active)
+            json.WriteString("version_in_use", active.Resource.Version);
+        if (state.Refused is { } refused)
+            json.WriteString("refused_version", refused.Version);
         WriteProblems(json, "errors", state.Errors);
-        WriteProblems(json, "without_effect", state.WithoutEffect);
+        WriteProblems(json, "without_effect", state.Accepted?.WithoutEffect ?? []);
+        json.WriteEndObject();
+    }
+
+    private static string Status(ProxyServer server, ResourceState state)
+    {
+        if (state.Accepted is null)
+            return state.Active is null ? "REFUSED" : "REMOVED_STILL_REFERRED_TO";
+        if (state.Errors.Count > 0)
+            return state.IsStatic ? "STATIC" : "OLD_VERSION_IN_USE";
+        if (server.Config.IsUnconfirmed(state))
+            return "LAST_GOOD";
+        return state.IsWarming ? "WARMING" : "ACCEPTED";
+    }
+
+    private static void WritePush(Utf8JsonWriter json, PushRecord record)
+    {
+        json.WriteStartObject();
+        json.WriteString("time", ConfigDump.Time(record.UnixMs));
+        json.WriteString("kind", record.Kind);
+        json.WriteString("source", record.Source);
+        json.WriteString("version_info", record.Version);
+        if (record.Bytes > 0)
+            json.WriteNumber("bytes", record.Bytes);
+        json.WriteNumber("added", record.Added);
+        json.WriteNumber("modified", record.Modified);
+        json.WriteNumber("removed", record.Removed);
+        json.WriteNumber("unchanged", record.Unchanged);
+        json.WriteNumber("refused", record.Refused);
+        json.WriteStartArray("names");
+        foreach (string name in record.Names)
+            json.WriteStringValue(name);
+        json.WriteEndArray();
+        json.WriteNumber("translate_us", record.TranslateUs);
+        // What is still warming or on its way to the workers has no such time yet.
+        if (record.WarmUs >= 0)
+            json.WriteNumber("warm_us", record.WarmUs);
+        else
+            json.WriteNumber("warming", record.WaitingCount);
+        if (record.SwapUs >= 0)
+            json.WriteNumber("swap_us", record.SwapUs);
         json.WriteEndObject();
     }
 

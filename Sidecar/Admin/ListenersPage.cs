@@ -12,7 +12,7 @@ internal static class ListenersPage
 {
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
-        var listeners = server.Snapshot?.Listeners ?? [];
+        var listeners = server.Snapshot.ListenersInUse;
         if (request.Param("format") == "json")
         {
             var buffer = new ArrayBufferWriter<byte>();

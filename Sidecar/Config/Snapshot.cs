@@ -3,56 +3,189 @@ using Sidecar.Downstream;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
+using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 
 namespace Sidecar.Config;
 
-/// <summary>The hosts of one cluster that gets them from outside its own configuration (EDS).</summary>
-internal readonly record struct ClusterHosts(int Slot, HostSet Hosts);
-
 /// <summary>
-/// One immutable configuration: everything the workers need, and what is known about each resource behind it. Parts that did not change
-/// are the same objects as in the snapshot before.
+/// Everything that is known about the resources of this proxy, by type and name. It lives on; what changes the workers learn as
+/// <see cref="SnapshotDelta"/>s.
 /// </summary>
-/// <remarks>Shared immutable; built on the control loop.</remarks>
+/// <remarks>Control loop only.</remarks>
 internal sealed class Snapshot
 {
-    /// <summary>Counts up from 1 with every snapshot.</summary>
-    internal required long Number { get; init; }
-    internal required IReadOnlyList<ListenerConfig> Listeners { get; init; }
-    internal required IReadOnlyList<ClusterConfig> Clusters { get; init; }
-    internal required IReadOnlyList<ClusterHosts> Hosts { get; init; }
+    // In the order one refers to another, which is also the order of the admin pages.
+    private static readonly string[] s_types =
+    [
+        ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.RouteConfiguration, ResourceTypes.Listener, ResourceTypes.Secret,
+    ];
 
-    /// <summary>By RDS slot; null where the name is referenced but no such resource is there.</summary>
-    internal required RouteTable?[] RouteTables { get; init; }
+    private readonly Dictionary<string, ResourceState>[] _tables = new Dictionary<string, ResourceState>[s_types.Length];
 
-    /// <summary>Every resource, accepted or refused, in order of type and arrival.</summary>
-    internal required IReadOnlyList<ResourceState> Resources { get; init; }
+    internal Snapshot()
+    {
+        for (int i = 0; i < _tables.Length; i++)
+            _tables[i] = [];
+    }
+
+    /// <summary>Counts up from 1 with everything the workers are told.</summary>
+    internal long Number { get; set; }
+
+    /// <summary>The newest accepted version of each. Lists are made when asked for: the pages of the admin do, an update never.</summary>
+    internal IReadOnlyList<ListenerConfig> Listeners => Accepted<ListenerConfig>(ResourceTypes.Listener);
+    internal IReadOnlyList<ClusterConfig> Clusters => Accepted<ClusterConfig>(ResourceTypes.Cluster);
+
+    /// <summary>Those the workers have.</summary>
+    internal IReadOnlyList<ListenerConfig> ListenersInUse => InUse<ListenerConfig>(ResourceTypes.Listener);
+    internal IReadOnlyList<ClusterConfig> ClustersInUse => InUse<ClusterConfig>(ResourceTypes.Cluster);
+
+    /// <summary>Every resource, accepted or refused, by type.</summary>
+    internal IReadOnlyList<ResourceState> Resources
+    {
+        get
+        {
+            var list = new List<ResourceState>();
+            foreach (var table in _tables)
+                list.AddRange(table.Values);
+            return list;
+        }
+    }
+
+    /// <summary>All of one type; empty for a type that is not kept.</summary>
+    internal IReadOnlyDictionary<string, ResourceState> Of(string typeUrl) => Table(typeUrl) ?? [];
+
+    internal ResourceState? Find(string typeUrl, string name) => Table(typeUrl)?.GetValueOrDefault(name);
+
+    internal ResourceState FindOrAdd(string typeUrl, string name)
+    {
+        var table = Table(typeUrl)!;
+        if (!table.TryGetValue(name, out var state))
+            table.Add(name, state = new ResourceState(typeUrl, name));
+        return state;
+    }
+
+    internal void Remove(ResourceState state) => Table(state.TypeUrl)!.Remove(state.Name);
+
+    /// <summary>Whether resources of this type are kept at all.</summary>
+    internal static bool Knows(string typeUrl) => System.Array.IndexOf(s_types, typeUrl) >= 0;
+
+    private Dictionary<string, ResourceState>? Table(string typeUrl)
+    {
+        int index = System.Array.IndexOf(s_types, typeUrl);
+        return index < 0 ? null : _tables[index];
+    }
+
+    private List<T> Accepted<T>(string typeUrl) where T : class
+    {
+        var list = new List<T>();
+        foreach (var state in Of(typeUrl).Values)
+        {
+            if (state.Accepted?.Translated is T translated)
+                list.Add(translated);
+        }
+        return list;
+    }
+
+    private List<T> InUse<T>(string typeUrl) where T : class
+    {
+        var list = new List<T>();
+        foreach (var state in Of(typeUrl).Values)
+        {
+            if (state.Active?.Translated is T translated)
+                list.Add(translated);
+        }
+        return list;
+    }
 }
 
-/// <summary>What is known about one resource: the version in use, and the last one that was refused.</summary>
-/// <remarks>Immutable: a change makes a new one.</remarks>
-internal sealed record ResourceState(string TypeUrl, string Name)
+/// <summary>What is known about one resource: the newest version that was accepted, the one in use, and the last one that was refused.</summary>
+/// <remarks>Control loop only.</remarks>
+internal sealed class ResourceState(string typeUrl, string name)
 {
-    /// <summary>The version in use; null when none was ever accepted.</summary>
-    internal DiscoveredResource? Accepted { get; init; }
+    internal string TypeUrl => typeUrl;
+    internal string Name => name;
+
+    /// <summary>The newest accepted version; null when there never was one, or the resource has been removed.</summary>
+    internal ResourceVersion? Accepted { get; set; }
+
+    /// <summary>
+    /// What the workers have. Other than <see cref="Accepted"/> while that one is warming; still there without it while something refers to a
+    /// resource that has been removed.
+    /// </summary>
+    internal ResourceVersion? Active { get; set; }
+
+    /// <summary>The hosts of a cluster in use that gets them from outside its configuration (EDS).</summary>
+    internal HostSet? Hosts { get; set; }
+
+    /// <summary>What <see cref="Hosts"/> were made of.</summary>
+    internal EndpointSet? Endpoints { get; set; }
+
+    internal bool IsWarming => Accepted is not null && Accepted != Active;
+
+    /// <summary>From the bootstrap: discovery neither changes nor removes it.</summary>
+    internal bool IsStatic { get; set; }
+
+    /// <summary>The last version, when that was refused.</summary>
+    internal DiscoveredResource? Refused { get; set; }
+    internal long RefusedUnixMs { get; set; }
+
+    /// <summary>Why it was refused; or why a version that is not refused will never be used.</summary>
+    internal IReadOnlyList<ConfigError> Errors { get; set; } = [];
+}
+
+/// <summary>One accepted version of a resource.</summary>
+/// <remarks>Shared immutable.</remarks>
+internal sealed class ResourceVersion
+{
+    internal required DiscoveredResource Resource { get; init; }
 
     /// <summary>When it was accepted, in Unix milliseconds.</summary>
-    internal long AcceptedUnixMs { get; init; }
+    internal required long UnixMs { get; init; }
 
-    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, or an assignment's EndpointSet.</summary>
-    internal object? Translated { get; init; }
+    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, EndpointSet.</summary>
+    internal required object Translated { get; init; }
 
-    /// <summary>What of the version in use has no effect, by path.</summary>
+    /// <summary>What of it has no effect, by path.</summary>
     internal IReadOnlyList<ConfigError> WithoutEffect { get; init; } = [];
 
     /// <summary>Stats its translation asked for; they live as long as it does.</summary>
-    internal IReadOnlyList<StatsScope> Scopes { get; init; } = [];
+    internal StatsScope[] Scopes { get; init; } = [];
 
-    /// <summary>The last version, when that was refused.</summary>
-    internal DiscoveredResource? Refused { get; init; }
-    internal long RefusedUnixMs { get; init; }
+    /// <summary>The clusters it sends to.</summary>
+    internal ClusterRef[] Clusters { get; init; } = [];
 
-    /// <summary>Why it was refused.</summary>
-    internal IReadOnlyList<ConfigError> Errors { get; init; } = [];
+    /// <summary>The route configurations it takes by name.</summary>
+    internal string[] RouteNames { get; init; } = [];
+}
+
+/// <summary>A cluster that is new or has changed.</summary>
+/// <param name="Config">What it is.</param>
+/// <param name="Hosts">Its hosts where they come from outside its own configuration and are known.</param>
+internal readonly record struct ClusterChange(ClusterConfig Config, HostSet? Hosts);
+
+/// <summary>New hosts of a cluster that stays.</summary>
+internal readonly record struct HostsChange(int Slot, HostSet Hosts);
+
+/// <summary>A route configuration that is new, changed, or gone (null).</summary>
+internal readonly record struct RouteChange(int Slot, RouteTable? Table);
+
+/// <summary>
+/// What a worker has to change, in the order it has to: whatever refers to something finds it, and what goes is not referred to any more.
+/// </summary>
+/// <remarks>Shared immutable once it is given to the workers; built on the control loop.</remarks>
+internal sealed class SnapshotDelta
+{
+    internal List<ClusterChange> Clusters { get; } = [];
+    internal List<HostsChange> Hosts { get; } = [];
+    internal List<RouteChange> Routes { get; } = [];
+    internal List<ListenerConfig> Listeners { get; } = [];
+    internal List<string> RemovedListeners { get; } = [];
+    internal List<string> RemovedClusters { get; } = [];
+
+    /// <summary>Descriptors of listeners that are new or have a new address, of all workers; each takes its own.</summary>
+    internal List<BoundSocket> Sockets { get; } = [];
+
+    internal bool IsEmpty =>
+        Clusters.Count + Hosts.Count + Routes.Count + Listeners.Count + RemovedListeners.Count + RemovedClusters.Count == 0;
 }

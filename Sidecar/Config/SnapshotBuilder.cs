@@ -6,8 +6,6 @@ using Sidecar.Filters;
 using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
-using Sidecar.Upstream;
-using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using WireCluster = Envoy.Config.Cluster.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
@@ -18,16 +16,18 @@ using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 namespace Sidecar.Config;
 
 /// <summary>
-/// Turns sets of resources into snapshots, each from the one before: what did not change (byte for byte) keeps its objects, and a resource that is refused
-/// keeps its old version without holding back its neighbours.
-/// <code>
-///   1 secrets     2 clusters     3 endpoints, by the EDS clusters that name them     4 routes     5 listeners
-/// </code>
-/// in that order, because each refers to those before it.
+/// Takes resources into a <see cref="Snapshot"/>: what did not change (byte for byte) keeps its objects, and a resource that is refused keeps its
+/// old version without holding back its neighbours. What an update costs goes by what it changes, not by how much there is.
 /// </summary>
-/// <remarks>Control loop only.</remarks>
+/// <remarks>Control loop only. What is accepted here is in use when <c>Server/Warming</c> says so.</remarks>
 internal sealed class SnapshotBuilder
 {
+    // Each type refers to those before it.
+    private static readonly string[] s_order =
+    [
+        ResourceTypes.Secret, ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.RouteConfiguration, ResourceTypes.Listener,
+    ];
+
     private readonly StatsRegistry _stats;
     private readonly ClusterSlots _clusterSlots = new();
     private readonly Dictionary<string, int> _routeSlots = [];
@@ -35,12 +35,15 @@ internal sealed class SnapshotBuilder
     private readonly int _workers;
     private readonly Func<long> _unixMs;
 
-    private Dictionary<(string TypeUrl, string Name), ResourceState> _states = [];
-    private Dictionary<(string TypeUrl, string Name), ResourceState> _next = [];
-    private readonly List<ResourceState> _order = [];
+    // The addresses of accepted listeners, to find one that is asked for twice.
+    private readonly Dictionary<Address, string> _listenerOfAddress = [];
+
+    // What one translation refers to, noted while it runs.
+    private readonly HashSet<ClusterRef> _namedClusters = [];
+    private readonly HashSet<string> _namedRoutes = [];
+
+    // Clusters of a file that could not even be read.
     private readonly HashSet<string> _unreadClusters = [];
-    private Dictionary<int, ResolvedHosts> _resolved = [];
-    private long _number;
 
     /// <param name="stats">The process's stats.</param>
     /// <param name="workers">How many workers there are.</param>
@@ -52,178 +55,302 @@ internal sealed class SnapshotBuilder
         _workers = workers;
         _unixMs = unixMs;
         Secrets = new SecretStore();
-        Tls = new TlsTranslator(Secrets);
+        var tls = new TlsTranslator(Secrets);
         _services = new ConfigServices
         {
             Stats = stats,
-            Cluster = _clusterSlots.Intern,
-            RouteSlot = RouteSlot,
-            RouteTable = (wire, scope) => TranslateRoutes(wire, scope, isInline: true),
+            Cluster = NameCluster,
+            RouteSlot = NameRoutes,
+            RouteTable = (wire, scope) => RouteTranslator.Translate(wire, isInline: true, scope),
             ClusterProblem = ClusterProblem,
             StringMatcher = MatcherTranslator.String,
             HeaderMatcher = MatcherTranslator.Header,
-            DownstreamTls = Tls.Downstream,
-            UpstreamTls = Tls.Upstream,
+            DownstreamTls = tls.Downstream,
+            UpstreamTls = tls.Upstream,
             NodeId = nodeId,
         };
     }
 
+    internal Snapshot Snapshot { get; } = new();
+
     /// <summary>Secrets, and what is made of them.</summary>
     internal SecretStore Secrets { get; }
 
-    private TlsTranslator Tls { get; }
-
-    /// <summary>What came of one set of resources.</summary>
-    /// <param name="Snapshot">The new snapshot.</param>
-    /// <param name="Errors">Everything that was refused, reading included.</param>
-    /// <param name="WithoutEffect">What was accepted and does nothing.</param>
-    /// <param name="Changed">How many resources are new, changed or gone.</param>
-    internal sealed record Result(Snapshot Snapshot, IReadOnlyList<ConfigError> Errors, IReadOnlyList<ConfigError> WithoutEffect, int Changed);
-
-    /// <summary>Builds the next snapshot from everything there is now.</summary>
-    internal Result Build(ResourceSet set)
+    /// <summary>What came of some resources.</summary>
+    internal sealed class Result(Snapshot snapshot)
     {
-        var errors = new List<ConfigError>();
+        internal Snapshot Snapshot => snapshot;
+
+        /// <summary>Resources with a new version accepted.</summary>
+        internal List<ResourceState> Accepted { get; } = [];
+
+        /// <summary>Resources that are no more.</summary>
+        internal List<ResourceState> Removed { get; } = [];
+
+        /// <summary>Everything that was refused, reading included.</summary>
+        internal List<ConfigError> Errors { get; } = [];
+
+        /// <summary>What was accepted and does nothing.</summary>
+        internal List<ConfigError> WithoutEffect { get; } = [];
+
+        internal int Added { get; set; }
+        internal int Modified { get; set; }
+        internal int Unchanged { get; set; }
+
+        /// <summary>How many resources are new, changed or gone.</summary>
+        internal int Changed => Added + Modified + Removed.Count;
+    }
+
+    /// <summary>The stable slot of a route configuration in the workers' tables.</summary>
+    internal int RouteSlot(string name)
+    {
+        if (!_routeSlots.TryGetValue(name, out int slot))
+            _routeSlots.Add(name, slot = _routeSlots.Count);
+        return slot;
+    }
+
+    /// <summary>The stable slot of a cluster.</summary>
+    internal ClusterRef Cluster(string name) => _clusterSlots.Intern(name);
+
+    /// <summary>Takes resources of one type, as discovery brings them.</summary>
+    internal Result Take(string typeUrl, IReadOnlyList<DiscoveredResource> resources, IReadOnlyList<string> removed)
+    {
+        var result = new Result(Snapshot);
+        Remove(typeUrl, removed, result);
+        foreach (var resource in resources)
+            Take(resource, isStatic: false, result);
+        if (typeUrl == ResourceTypes.Secret)
+            UpdateSecrets(result);
+        return result;
+    }
+
+    /// <summary>Takes everything there is, as files and bootstraps hold it: what is missing in it is removed.</summary>
+    internal Result Build(ResourceSet set, bool isStatic = false)
+    {
+        var result = new Result(Snapshot);
         foreach (var problem in set.Problems)
         {
             if (problem.IsError)
-                errors.Add(problem);
+                result.Errors.Add(problem);
         }
-        _next = [];
-        _order.Clear();
-        _stats.BeginGeneration();
-
-        const string clusterNoun = "cluster ";
-        _unreadClusters.Clear();
-        foreach (var problem in set.Problems)
+        NoteUnreadClusters(set);
+        var present = new HashSet<(string TypeUrl, string Name)>();
+        foreach (var resource in set.Resources)
+            present.Add((resource.TypeUrl, resource.Name));
+        KeepDespiteErrors(set, present, result);
+        foreach (string typeUrl in s_order)
         {
-            if (problem.IsError && problem.Resource.StartsWith(clusterNoun, StringComparison.Ordinal))
-                _unreadClusters.Add(problem.Resource[clusterNoun.Length..]);
+            var gone = new List<string>();
+            foreach (string name in Snapshot.Of(typeUrl).Keys)
+            {
+                if (!present.Contains((typeUrl, name)))
+                    gone.Add(name);
+            }
+            Remove(typeUrl, gone, result, evenStatic: isStatic);
+            foreach (var resource in set.Resources)
+            {
+                if (resource.TypeUrl == typeUrl)
+                    Take(resource, isStatic, result);
+            }
+            if (typeUrl == ResourceTypes.Secret)
+                UpdateSecrets(result);
         }
-        var kept = KeptDespiteErrors(set);
-
-        int changed = 0;
-        changed += TranslateAll(set, kept, ResourceTypes.Secret, TranslateSecret, errors);
-        UpdateSecrets();
-        changed += TranslateAll(set, kept, ResourceTypes.Cluster, TranslateCluster, errors);
-        changed += TranslateAll(set, kept, ResourceTypes.ClusterLoadAssignment, TranslateEndpoints, errors);
-        changed += TranslateAll(set, kept, ResourceTypes.RouteConfiguration, TranslateRouteResource, errors);
-        changed += TranslateAll(set, kept, ResourceTypes.Listener, TranslateListener, errors);
-        foreach (var key in _states.Keys)
-        {
-            if (!_next.ContainsKey(key))
-                changed++;
-        }
-        _states = _next;
-
-        foreach (var state in _order)
-        {
-            foreach (var scope in state.Scopes)
-                _stats.Keep(scope);
-        }
-        var withoutEffect = new List<ConfigError>();
-        foreach (var state in _order)
-            withoutEffect.AddRange(state.WithoutEffect);
         // What belongs to no resource: fields of the bootstrap itself, files and secrets left out.
-        var told = new HashSet<ConfigError>(withoutEffect);
+        var told = new HashSet<ConfigError>(result.WithoutEffect);
         foreach (var problem in set.Problems)
         {
             if (!problem.IsError && told.Add(problem with { Line = 0, Column = 0 }))
-                withoutEffect.Add(problem);
+                result.WithoutEffect.Add(problem);
         }
-        return new Result(MakeSnapshot(), errors, withoutEffect, changed);
+        return result;
     }
 
-    /// <summary>
-    /// Notes that a listener of the last build could not be bound: its version in <paramref name="running"/> stays, or none. Call
-    /// <see cref="Rebuild"/> after the last one.
-    /// </summary>
-    internal ConfigError RefuseListener(ListenerConfig listener, string reason, Snapshot? running)
+    /// <summary>Takes an accepted version back: its listener could not be bound. The version in use stays, or none.</summary>
+    internal ConfigError RefuseListener(ResourceState state, string reason)
     {
-        var key = (ResourceTypes.Listener, listener.Name);
-        var state = _states[key];
-        var error = new ConfigError(state.Accepted?.Source ?? "", ResourceTypes.Noun(ResourceTypes.Listener) + " " + listener.Name, "address", reason);
-        ResourceState? old = null;
-        foreach (var candidate in running?.Resources ?? [])
-        {
-            if (candidate.TypeUrl == ResourceTypes.Listener && candidate.Name == listener.Name)
-                old = candidate;
-        }
-        var refused = (old ?? new ResourceState(key.Listener, listener.Name)) with { Refused = state.Accepted, RefusedUnixMs = _unixMs(), Errors = [error] };
-        _states[key] = refused;
-        _order[_order.IndexOf(state)] = refused;
+        var version = state.Accepted!;
+        var error = new ConfigError(version.Resource.Source, ResourceTypes.Noun(state.TypeUrl) + " " + state.Name, "address", reason);
+        ForgetAddresses(state);
+        state.Accepted = state.Active;
+        RememberAddresses(state);
+        Refuse(state, version.Resource, [error]);
         return error;
     }
 
-    /// <summary>The snapshot of the last build after refusals.</summary>
-    internal Snapshot Rebuild() => MakeSnapshot();
-
-    /// <summary>Resources that are in use and could not be read this time: they stay as they are.</summary>
-    private List<ResourceState> KeptDespiteErrors(ResourceSet set)
+    /// <summary>Nothing uses a version any more.</summary>
+    internal void Release(ResourceVersion version)
     {
-        var kept = new List<ResourceState>();
-        var read = new HashSet<(string, string)>();
-        foreach (var resource in set.Resources)
-            read.Add((resource.TypeUrl, resource.Name));
+        foreach (var scope in version.Scopes)
+            _stats.Release(scope);
+    }
+
+    /// <summary>Forgets a resource nobody asks for.</summary>
+    internal void Forget(ResourceState state)
+    {
+        ForgetAddresses(state);
+        Snapshot.Remove(state);
+    }
+
+    // ---- one resource -----------------------------------------------------------------------------------------------
+
+    private void Take(DiscoveredResource resource, bool isStatic, Result result)
+    {
+        var state = Snapshot.FindOrAdd(resource.TypeUrl, resource.Name);
+        if (state.IsStatic && !isStatic)
+        {
+            // As in Envoy, which takes the answer and leaves the static resource as it is.
+            const string reason = "is static: it comes from the bootstrap, and this version has no effect";
+            state.Errors = [new ConfigError(resource.Source, Noun(resource), "", reason) { Kind = ConfigErrorKind.Ignored }];
+            result.WithoutEffect.Add(state.Errors[0]);
+            return;
+        }
+        state.IsStatic = isStatic;
+        // A resource that was removed and is back before it was gone goes on, too.
+        if ((state.Accepted ?? state.Active) is { } current && current.Resource.Bytes.Span.SequenceEqual(resource.Bytes.Span))
+        {
+            Continue(state, current, resource, result);
+            return;
+        }
+        var errors = new List<ConfigError>();
+        var version = Translate(resource, state, errors);
+        if (version is null)
+        {
+            result.Errors.AddRange(errors);
+            Refuse(state, resource, errors);
+            return;
+        }
+        if (state.Accepted is null && state.Active is null)
+            result.Added++;
+        else
+            result.Modified++;
+        Accept(state, version, result);
+    }
+
+    private void Continue(ResourceState state, ResourceVersion current, DiscoveredResource resource, Result result)
+    {
+        Unrefuse(state);
+        if (state.Accepted is null)
+        {
+            result.Added++;
+            Accept(state, current, result);
+            return;
+        }
+        result.Unchanged++;
+        result.WithoutEffect.AddRange(current.WithoutEffect);
+        if (current.Resource.Version == resource.Version && current.Resource.Source == resource.Source)
+            return;
+        // The same content under a new version: that is told from now on.
+        var renewed = new ResourceVersion
+        {
+            Resource = current.Resource with { Version = resource.Version, Source = resource.Source },
+            UnixMs = current.UnixMs,
+            Translated = current.Translated,
+            WithoutEffect = current.WithoutEffect,
+            Scopes = current.Scopes,
+            Clusters = current.Clusters,
+            RouteNames = current.RouteNames,
+        };
+        if (state.Active == current)
+            state.Active = renewed;
+        state.Accepted = renewed;
+    }
+
+    private void Accept(ResourceState state, ResourceVersion version, Result result)
+    {
+        ForgetAddresses(state);
+        result.Accepted.Add(state);
+        result.WithoutEffect.AddRange(version.WithoutEffect);
+        state.Accepted = version;
+        RememberAddresses(state);
+        Unrefuse(state);
+    }
+
+    private void Refuse(ResourceState state, DiscoveredResource resource, IReadOnlyList<ConfigError> errors)
+    {
+        state.Refused = resource;
+        state.RefusedUnixMs = _unixMs();
+        state.Errors = errors;
+    }
+
+    private static void Unrefuse(ResourceState state)
+    {
+        state.Refused = null;
+        state.Errors = [];
+    }
+
+    private void Remove(string typeUrl, IReadOnlyList<string> names, Result result, bool evenStatic = false)
+    {
+        foreach (string name in names)
+        {
+            if (Snapshot.Find(typeUrl, name) is not { } state || state.IsStatic && !evenStatic)
+                continue;
+            ForgetAddresses(state);
+            if (state.Accepted is null && state.Active is null)
+                Snapshot.Remove(state);
+            else if (state.Accepted is not null)
+                result.Removed.Add(state);
+            state.Accepted = null;
+            Unrefuse(state);
+        }
+    }
+
+    // ---- files --------------------------------------------------------------------------------------------------------
+
+    private void NoteUnreadClusters(ResourceSet set)
+    {
+        const string noun = "cluster ";
+        _unreadClusters.Clear();
         foreach (var problem in set.Problems)
         {
-            if (!problem.IsError)
+            if (problem.IsError && problem.Resource.StartsWith(noun, StringComparison.Ordinal))
+                _unreadClusters.Add(problem.Resource[noun.Length..]);
+        }
+    }
+
+    /// <summary>Resources that are in use and could not be read this time stay as they are.</summary>
+    private void KeepDespiteErrors(ResourceSet set, HashSet<(string TypeUrl, string Name)> present, Result result)
+    {
+        if (result.Errors.Count == 0)
+            return;
+        foreach (var state in Snapshot.Resources)
+        {
+            if (present.Contains((state.TypeUrl, state.Name)))
                 continue;
-            foreach (var state in _states.Values)
+            foreach (var problem in result.Errors)
             {
-                bool same = problem.Resource.Length == 0
-                    ? state.Accepted?.Source == problem.File || (state.Accepted?.Source.StartsWith(problem.File + "/", StringComparison.Ordinal) ?? false)
-                    : problem.Resource == ResourceTypes.Noun(state.TypeUrl) + " " + state.Name;
-                if (!same || read.Contains((state.TypeUrl, state.Name)) || kept.Exists(k => k.TypeUrl == state.TypeUrl && k.Name == state.Name))
+                if (!IsAbout(problem, state))
                     continue;
-                kept.Add(state with { RefusedUnixMs = _unixMs(), Errors = [problem] });
+                present.Add((state.TypeUrl, state.Name));
+                state.RefusedUnixMs = _unixMs();
+                state.Errors = [problem];
+                break;
             }
         }
-        return kept;
     }
 
-    private int TranslateAll(
-        ResourceSet set, List<ResourceState> kept, string typeUrl, Func<DiscoveredResource, ResourceState?, ConfigScope, object?> translate, List<ConfigError> errors)
+    private static bool IsAbout(ConfigError problem, ResourceState state)
     {
-        int changed = 0;
-        foreach (var resource in set.Resources)
-        {
-            if (resource.TypeUrl != typeUrl)
-                continue;
-            _states.TryGetValue((resource.TypeUrl, resource.Name), out var old);
-            var state = Unchanged(old, resource) ? old! with { Refused = null, Errors = [] } : Translate(resource, old, translate, errors);
-            if (state.Translated != old?.Translated)
-                changed++;
-            Add(state);
-        }
-        foreach (var state in kept)
-        {
-            if (state.TypeUrl == typeUrl)
-                Add(state);
-        }
-        return changed;
+        if (problem.Resource.Length > 0)
+            return problem.Resource == ResourceTypes.Noun(state.TypeUrl) + " " + state.Name;
+        string? source = state.Accepted?.Resource.Source;
+        return source is not null && (source == problem.File || source.StartsWith(problem.File + "/", StringComparison.Ordinal));
     }
 
-    private void Add(ResourceState state)
-    {
-        if (_next.TryAdd((state.TypeUrl, state.Name), state))
-            _order.Add(state);
-    }
+    // ---- translation --------------------------------------------------------------------------------------------------
 
-    private static bool Unchanged(ResourceState? old, DiscoveredResource resource) =>
-        old is { Accepted: { } accepted, Translated: not null } && accepted.Bytes.Span.SequenceEqual(resource.Bytes.Span);
+    private static string Noun(DiscoveredResource resource) => ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name;
 
-    private ResourceState Translate(
-        DiscoveredResource resource, ResourceState? old, Func<DiscoveredResource, ResourceState?, ConfigScope, object?> translate, List<ConfigError> errors)
+    private ResourceVersion? Translate(DiscoveredResource resource, ResourceState state, List<ConfigError> errors)
     {
-        string noun = ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name;
         var scope = new ConfigScope(_services, resource.Name);
         var scopes = new List<StatsScope>();
+        _namedClusters.Clear();
+        _namedRoutes.Clear();
         _stats.Recorder = scopes;
         object? translated;
         try
         {
-            translated = translate(resource, old, scope);
+            translated = Translate(resource, state, scope);
         }
         // Google.Protobuf reports a broken wrapper message, such as UInt32Value, by InvalidOperationException.
         catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException)
@@ -236,28 +363,69 @@ internal sealed class SnapshotBuilder
             _stats.Recorder = null;
         }
 
-        if (translated is not null && !scope.IsRejected)
+        string noun = Noun(resource);
+        if (translated is null || scope.IsRejected)
         {
-            return new ResourceState(resource.TypeUrl, resource.Name)
-            {
-                Accepted = resource,
-                AcceptedUnixMs = _unixMs(),
-                Translated = translated,
-                WithoutEffect = WithoutEffect(resource, noun, scope),
-                Scopes = scopes,
-            };
+            foreach (var statsScope in scopes)
+                _stats.DropUnused(statsScope);
+            foreach (var problem in scope.Rejections)
+                errors.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason));
+            if (errors.Count == 0)
+                errors.Add(new ConfigError(resource.Source, noun, "", "is refused"));
+            return null;
         }
-        var refused = new List<ConfigError>();
-        foreach (var problem in scope.Rejections)
-            refused.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason));
-        if (refused.Count == 0)
-            refused.Add(new ConfigError(resource.Source, noun, "", "is refused"));
-        errors.AddRange(refused);
-        var state = old ?? new ResourceState(resource.TypeUrl, resource.Name);
-        return state with { Refused = resource, RefusedUnixMs = _unixMs(), Errors = refused };
+        foreach (var statsScope in scopes)
+            StatsRegistry.Retain(statsScope);
+        return new ResourceVersion
+        {
+            Resource = resource,
+            UnixMs = _unixMs(),
+            Translated = translated,
+            WithoutEffect = WithoutEffect(resource, noun, scope),
+            Scopes = scopes.Count == 0 ? [] : scopes.ToArray(),
+            Clusters = resource.TypeUrl == ResourceTypes.Cluster || _namedClusters.Count == 0 ? [] : [.. _namedClusters],
+            RouteNames = _namedRoutes.Count == 0 ? [] : [.. _namedRoutes],
+        };
     }
 
-    private static List<ConfigError> WithoutEffect(DiscoveredResource resource, string noun, ConfigScope scope)
+    private object? Translate(DiscoveredResource resource, ResourceState state, ConfigScope scope)
+    {
+        var bytes = resource.Bytes.Span;
+        switch (resource.TypeUrl)
+        {
+            case ResourceTypes.Cluster:
+                return ClusterTranslator.Translate(WireCluster.Cluster.Parser.ParseFrom(bytes), _workers, scope);
+            case ResourceTypes.ClusterLoadAssignment:
+                return EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(bytes), namesAllowed: false, scope);
+            case ResourceTypes.RouteConfiguration:
+                return RouteTranslator.Translate(WireRoute.RouteConfiguration.Parser.ParseFrom(bytes), isInline: false, scope);
+            case ResourceTypes.Listener:
+                // Chains that are in use keep their connections; those of a version that never was have none.
+                var previous = (state.Active ?? state.Accepted)?.Translated as ListenerConfig;
+                var listener = ListenerTranslator.Translate(WireListener.Listener.Parser.ParseFrom(bytes), previous, scope);
+                if (listener is not null)
+                    RejectTakenAddress(listener, scope);
+                return listener;
+            default:
+                return SecretTranslator.Translate(WireTls.Secret.Parser.ParseFrom(bytes), Secrets, scope);
+        }
+    }
+
+    // Contexts of unchanged chains and clusters are made of the new secrets here; what is translated after this finds them.
+    private void UpdateSecrets(Result result)
+    {
+        if (result.Changed == 0)
+            return;
+        var secrets = new Dictionary<string, WireTls.Secret>();
+        foreach (var state in Snapshot.Of(ResourceTypes.Secret).Values)
+        {
+            if (state.Accepted?.Translated is WireTls.Secret secret)
+                secrets.Add(state.Name, secret);
+        }
+        Secrets.Update(secrets);
+    }
+
+    private static IReadOnlyList<ConfigError> WithoutEffect(DiscoveredResource resource, string noun, ConfigScope scope)
     {
         var list = new List<ConfigError>();
         foreach (var problem in scope.Ignored)
@@ -269,166 +437,70 @@ internal sealed class SnapshotBuilder
             foreach (var problem in problems.List)
                 list.Add(ConfigError.From(problem, resource.Source, noun));
         }
-        return list;
+        return list.Count == 0 ? [] : list.ToArray();
     }
 
-    // ---- one resource -----------------------------------------------------------------------------------------------
-
-    private object? TranslateCluster(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    private ClusterRef NameCluster(string name)
     {
-        var wire = WireCluster.Cluster.Parser.ParseFrom(resource.Bytes.Span);
-        return ClusterTranslator.Translate(wire, _workers, scope);
+        var cluster = _clusterSlots.Intern(name);
+        _namedClusters.Add(cluster);
+        return cluster;
     }
 
-    private object? TranslateEndpoints(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
-        EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(resource.Bytes.Span), namesAllowed: false, scope);
-
-    private object? TranslateRouteResource(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
-        TranslateRoutes(WireRoute.RouteConfiguration.Parser.ParseFrom(resource.Bytes.Span), scope, isInline: false);
-
-    private object? TranslateListener(DiscoveredResource resource, ResourceState? old, ConfigScope scope)
+    private int NameRoutes(string name)
     {
-        var listener = ListenerTranslator.Translate(WireListener.Listener.Parser.ParseFrom(resource.Bytes.Span), old?.Translated as ListenerConfig, scope);
-        if (listener is not null)
-            RejectTakenAddress(listener, scope);
-        return listener;
-    }
-
-    // Bound to a port or not: an address two listeners have would leave open which of them gets a connection. The first one keeps it, as in Envoy; any port
-    // may be asked for often, since each gets another.
-    private void RejectTakenAddress(ListenerConfig listener, ConfigScope scope)
-    {
-        foreach (var state in _order)
-        {
-            if (state.Translated is not ListenerConfig other || other.Name == listener.Name)
-                continue;
-            foreach (var options in listener.Addresses)
-            {
-                if ((options.Address.IsIp && options.Address.Port == 0 && listener.BindToPort) || !Has(other, options.Address))
-                    continue;
-                scope.Reject(
-                    "address",
-                    $"error adding listener: '{listener.Name}' has duplicate address '{options.Address}' as existing listener '{other.Name}'; give one of them another address");
-                return;
-            }
-        }
-
-        static bool Has(ListenerConfig listener, in Address address)
-        {
-            foreach (var options in listener.Addresses)
-            {
-                if (options.Address == address)
-                    return true;
-            }
-            return false;
-        }
+        _namedRoutes.Add(name);
+        return RouteSlot(name);
     }
 
     /// <summary>Null for a cluster that can be used; what is wrong with the others differs: one is missing, another's own error is to be read.</summary>
     private string? ClusterProblem(string name)
     {
-        bool known = _next.TryGetValue((ResourceTypes.Cluster, name), out var state);
+        var state = Snapshot.Find(ResourceTypes.Cluster, name);
         if (state?.Accepted is not null)
             return null;
-        return known || _unreadClusters.Contains(name)
+        return state?.Refused is not null || _unreadClusters.Contains(name)
             ? $"unknown cluster '{name}': cluster '{name}' is refused, see its error"
             : $"unknown cluster '{name}': add it to the clusters, or correct the name";
     }
 
-    private object? TranslateSecret(DiscoveredResource resource, ResourceState? old, ConfigScope scope) =>
-        SecretTranslator.Translate(WireTls.Secret.Parser.ParseFrom(resource.Bytes.Span), Secrets, scope);
+    // ---- addresses of listeners -----------------------------------------------------------------------------------------
 
-    // Contexts of unchanged chains and clusters are made of the new secrets here; what is translated after this finds them.
-    private void UpdateSecrets()
+    // Bound to a port or not: an address two listeners have would leave open which of them gets a connection. The first one keeps it, as in Envoy; any port
+    // may be asked for often, since each gets another.
+    private void RejectTakenAddress(ListenerConfig listener, ConfigScope scope)
     {
-        var secrets = new Dictionary<string, WireTls.Secret>();
-        foreach (var state in _order)
+        foreach (var options in listener.Addresses)
         {
-            if (state.Translated is WireTls.Secret secret)
-                secrets.Add(state.Name, secret);
-        }
-        Secrets.Update(secrets);
-    }
-
-    private RouteTable? TranslateRoutes(WireRoute.RouteConfiguration wire, ConfigScope scope, bool isInline) =>
-        RouteTranslator.Translate(wire, isInline, scope);
-
-    private int RouteSlot(string name)
-    {
-        if (!_routeSlots.TryGetValue(name, out int slot))
-            _routeSlots.Add(name, slot = _routeSlots.Count);
-        return slot;
-    }
-
-    // ---- the whole ----------------------------------------------------------------------------------------------------
-
-    private Snapshot MakeSnapshot()
-    {
-        var listeners = new List<ListenerConfig>();
-        var clusters = new List<ClusterConfig>();
-        var tables = new RouteTable?[_routeSlots.Count];
-        foreach (var state in _order)
-        {
-            switch (state.Translated)
-            {
-                case ListenerConfig listener:
-                    listeners.Add(listener);
-                    break;
-                case ClusterConfig cluster:
-                    clusters.Add(cluster);
-                    break;
-                case RouteTable table when _routeSlots.TryGetValue(state.Name, out int slot):
-                    tables[slot] = table;
-                    break;
-            }
-        }
-        return new Snapshot
-        {
-            Number = ++_number,
-            Listeners = listeners,
-            Clusters = clusters,
-            Hosts = ResolveHosts(clusters),
-            RouteTables = tables,
-            Resources = _order.ToArray(),
-        };
-    }
-
-    /// <summary>
-    /// The hosts of every EDS cluster, by the assignment of its service name. Nothing new about a cluster and its assignment: the same set; else a
-    /// new one in which hosts that stay keep their objects, and with them their connections.
-    /// </summary>
-    private List<ClusterHosts> ResolveHosts(List<ClusterConfig> clusters)
-    {
-        var list = new List<ClusterHosts>();
-        var resolved = new Dictionary<int, ResolvedHosts>();
-        foreach (var cluster in clusters)
-        {
-            if (cluster.Type != DiscoveryType.Eds)
+            if (!IsExclusive(listener, options.Address) || !_listenerOfAddress.TryGetValue(options.Address, out string? other) || other == listener.Name)
                 continue;
-            _states.TryGetValue((ResourceTypes.ClusterLoadAssignment, cluster.ServiceName), out var state);
-            if (state?.Translated is not EndpointSet endpoints)
-                endpoints = EndpointSet.Empty;
-            _resolved.TryGetValue(cluster.Slot, out var old);
-            var hosts = old is not null && old.Cluster == cluster && old.Endpoints == endpoints ? old.Hosts : Resolve(cluster, endpoints, old?.Hosts);
-            resolved.Add(cluster.Slot, new ResolvedHosts(cluster, endpoints, hosts));
-            list.Add(new ClusterHosts(cluster.Slot, hosts));
+            scope.Reject(
+                "address", $"error adding listener: '{listener.Name}' has duplicate address '{options.Address}' as existing listener '{other}'; give one of them another address");
+            return;
         }
-        _resolved = resolved;
-        return list;
     }
 
-    private HostSet Resolve(ClusterConfig cluster, EndpointSet endpoints, HostSet? previous)
+    private void RememberAddresses(ResourceState state)
     {
-        var cells = cluster.Stats.Cells(_stats.ControlWriter);
-        cells.Inc(ClusterStats.UpdateAttempt);
-        cells.Inc(ClusterStats.UpdateSuccess);
-        var hosts = endpoints.Build(cluster, previous, _workers);
-        if (hosts.Count == 0)
-            cells.Inc(ClusterStats.UpdateEmpty);
-        Membership.Write(cluster, previous, hosts, _stats.ControlWriter);
-        return hosts;
+        if (state.Accepted?.Translated is not ListenerConfig listener)
+            return;
+        foreach (var options in listener.Addresses)
+        {
+            if (IsExclusive(listener, options.Address))
+                _listenerOfAddress[options.Address] = listener.Name;
+        }
     }
 
-    /// <summary>What an EDS cluster's hosts were made of.</summary>
-    private sealed record ResolvedHosts(ClusterConfig Cluster, EndpointSet Endpoints, HostSet Hosts);
+    private void ForgetAddresses(ResourceState state)
+    {
+        if (state.Accepted?.Translated is not ListenerConfig listener)
+            return;
+        foreach (var options in listener.Addresses)
+        {
+            if (_listenerOfAddress.GetValueOrDefault(options.Address) == listener.Name)
+                _listenerOfAddress.Remove(options.Address);
+        }
+    }
+
+    private static bool IsExclusive(ListenerConfig listener, in Address address) => !address.IsIp || address.Port != 0 || !listener.BindToPort;
 }

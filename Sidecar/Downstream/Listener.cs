@@ -60,10 +60,13 @@ internal sealed class Listener : IAcceptHandler
     {
         Config = config;
         _stats = config.Stats.Cells(_worker.Index);
+        var kept = new HashSet<FilterChainConfig>(config.Chains);
+        if (config.DefaultChain is not null)
+            kept.Add(config.DefaultChain);
         var gone = new List<FilterChainConfig>();
         foreach (var chain in _terminals.Keys)
         {
-            if (!ContainsChain(config, chain))
+            if (!kept.Contains(chain))
                 gone.Add(chain);
         }
         foreach (var chain in gone)
@@ -75,11 +78,14 @@ internal sealed class Listener : IAcceptHandler
     }
 
     /// <summary>Stops accepting; what the kernel has already queued is still taken.</summary>
-    internal void CloseSockets()
+    internal void CloseSockets() => CloseSockets(_sockets.Count);
+
+    /// <summary>The same for the oldest <paramref name="count"/> of them, which newer ones replace.</summary>
+    internal void CloseSockets(int count)
     {
-        foreach (var socket in _sockets)
-            socket.Close();
-        _sockets.Clear();
+        for (int i = 0; i < count; i++)
+            _sockets[i].Close();
+        _sockets.RemoveRange(0, count);
     }
 
     /// <summary>All chains, for draining with the listener.</summary>
@@ -162,18 +168,6 @@ internal sealed class Listener : IAcceptHandler
     {
         if (!_terminals.ContainsKey(chain))
             _terminals.Add(chain, chain.Terminal(_worker));
-    }
-
-    private static bool ContainsChain(ListenerConfig config, FilterChainConfig chain)
-    {
-        if (config.DefaultChain == chain)
-            return true;
-        foreach (var candidate in config.Chains)
-        {
-            if (candidate == chain)
-                return true;
-        }
-        return false;
     }
 }
 

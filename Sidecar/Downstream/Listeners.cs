@@ -8,7 +8,7 @@ using Sidecar.Telemetry;
 namespace Sidecar.Downstream;
 
 /// <summary>A descriptor bound on the control loop for one worker.</summary>
-internal readonly record struct BoundSocket(string ListenerName, int AddressIndex, int Fd);
+internal readonly record struct BoundSocket(int Worker, string ListenerName, int AddressIndex, int Fd);
 
 /// <summary>The listeners of one worker, and the chains that are draining.</summary>
 /// <remarks>Worker-owned.</remarks>
@@ -56,47 +56,50 @@ internal sealed class Listeners
     }
 
     /// <summary>
-    /// Brings the listeners to a new set: unchanged ones (the same object) are not touched, changed ones are updated in place, gone ones
-    /// stop accepting and drain.
+    /// A new or changed listener. The same object is not touched; a changed one is updated in place: chains that are the same objects keep their
+    /// connections, those of changed and gone chains drain.
     /// </summary>
-    /// <param name="configs">The whole set.</param>
-    /// <param name="sockets">Descriptors of this worker for listeners that are new or have a new address.</param>
+    /// <param name="config">The listener.</param>
+    /// <param name="sockets">Descriptors, among which are this worker's when the listener is new or has a new address.</param>
     /// <param name="drainTimeMs">How long connections of gone chains may go on.</param>
-    internal void Apply(IReadOnlyList<ListenerConfig> configs, IReadOnlyList<BoundSocket> sockets, long drainTimeMs)
+    internal void Set(ListenerConfig config, IReadOnlyList<BoundSocket> sockets, long drainTimeMs)
     {
-        var keep = new HashSet<string>();
         var drain = new List<TerminalFilter>();
-        foreach (var config in configs)
+        if (!_byName.TryGetValue(config.Name, out var listener))
         {
-            keep.Add(config.Name);
-            if (!_byName.TryGetValue(config.Name, out var listener))
-                _byName.Add(config.Name, new Listener(this, _worker, config));
-            else if (listener.Config != config)
-                listener.Update(config, drain.Add);
+            _byName.Add(config.Name, listener = new Listener(this, _worker, config));
         }
+        else if (listener.Config != config)
+        {
+            RemoveAddresses(listener);
+            listener.Update(config, drain.Add);
+        }
+        AddAddresses(listener);
         // New sockets first: while both are open no connection is refused.
-        var reopened = new HashSet<string>();
+        int old = listener.Sockets.Count;
+        bool moved = !config.BindToPort;
         foreach (var socket in sockets)
         {
-            var listener = _byName[socket.ListenerName];
-            if (reopened.Add(socket.ListenerName))
-                listener.CloseSockets();
-            listener.Open(socket.Fd, listener.Config.Addresses[socket.AddressIndex], _limit);
-        }
-
-        var gone = new List<string>();
-        foreach (var (name, listener) in _byName)
-        {
-            if (keep.Contains(name))
+            if (socket.ListenerName != config.Name)
                 continue;
-            gone.Add(name);
-            listener.CloseSockets();
-            drain.AddRange(listener.Terminals);
+            // Another worker may have all of them: of an address without SO_REUSEPORT there is one.
+            moved = true;
+            if (socket.Worker == _worker.Index)
+                listener.Open(socket.Fd, config.Addresses[socket.AddressIndex], _limit);
         }
-        foreach (string name in gone)
-            _byName.Remove(name);
-        IndexAddresses();
+        if (moved)
+            listener.CloseSockets(old);
         Drain(drain, drainTimeMs);
+    }
+
+    /// <summary>The listener of this name goes: it stops accepting, and its connections drain.</summary>
+    internal void Remove(string name, long drainTimeMs)
+    {
+        if (!_byName.Remove(name, out var listener))
+            return;
+        RemoveAddresses(listener);
+        listener.CloseSockets();
+        Drain([.. listener.Terminals], drainTimeMs);
     }
 
     /// <summary>The process drains: nothing new is accepted when <paramref name="stopAccepting"/>, and every connection ends with what it is doing.</summary>
@@ -130,20 +133,27 @@ internal sealed class Listeners
 
     internal void Return(PendingConnection pending) => _pending.Return(pending);
 
-    private void IndexAddresses()
+    private void AddAddresses(Listener listener)
     {
-        _byAddress.Clear();
-        _byAnyAddress.Clear();
-        foreach (var listener in _byName.Values)
+        foreach (var options in listener.Config.Addresses)
         {
-            foreach (var options in listener.Config.Addresses)
-            {
-                var address = options.Address;
-                if (address.IsAny)
-                    _byAnyAddress.TryAdd((address.Kind, address.Port), listener);
-                else
-                    _byAddress.TryAdd(address, listener);
-            }
+            var address = options.Address;
+            if (address.IsAny)
+                _byAnyAddress.TryAdd((address.Kind, address.Port), listener);
+            else
+                _byAddress.TryAdd(address, listener);
+        }
+    }
+
+    private void RemoveAddresses(Listener listener)
+    {
+        foreach (var options in listener.Config.Addresses)
+        {
+            var address = options.Address;
+            if (address.IsAny && _byAnyAddress.GetValueOrDefault((address.Kind, address.Port)) == listener)
+                _byAnyAddress.Remove((address.Kind, address.Port));
+            else if (_byAddress.GetValueOrDefault(address) == listener)
+                _byAddress.Remove(address);
         }
     }
 

@@ -14,54 +14,85 @@ internal sealed class ListenerSockets(int workers)
 {
     private readonly Dictionary<string, IReadOnlyList<ListenOptions>> _bound = [];
 
-    /// <summary>Why a listener could not be bound.</summary>
-    internal readonly record struct BindFailure(ListenerConfig Listener, string Reason);
+    // How many sockets of ours an address has, those included that a worker has yet to close.
+    private readonly Dictionary<Address, int> _ours = [];
+    private List<Address> _closing = [];
 
-    /// <summary>What one snapshot needs bound.</summary>
-    /// <param name="ByWorker">New descriptors, per worker.</param>
-    /// <param name="Failures">Listeners that could not be bound; nothing of them is.</param>
-    internal sealed record Prepared(IReadOnlyList<BoundSocket>[] ByWorker, IReadOnlyList<BindFailure> Failures);
-
-    /// <summary>Binds what is new in a set of listeners.</summary>
-    internal Prepared Prepare(IReadOnlyList<ListenerConfig> listeners)
+    /// <summary>Whether a listener could be bound now; null, or why not. Nothing stays bound.</summary>
+    internal string? Check(ListenerConfig listener)
     {
-        var byWorker = new List<BoundSocket>[workers];
-        for (int i = 0; i < workers; i++)
-            byWorker[i] = [];
-        var failures = new List<BindFailure>();
-        var names = new HashSet<string>();
-        foreach (var listener in listeners)
+        if (IsPresent(listener))
+            return null;
+        foreach (var options in listener.Addresses)
         {
-            names.Add(listener.Name);
-            if (!listener.BindToPort)
-            {
-                _bound.Remove(listener.Name);
-                continue;
-            }
-            if (_bound.TryGetValue(listener.Name, out var present) && Same(present, listener.Addresses))
-                continue;
-            if (TryBind(listener, byWorker, out string reason))
-                _bound[listener.Name] = listener.Addresses;
-            else
-                failures.Add(new BindFailure(listener, reason));
+            if (IsProbed(options) && !TryProbe(options, out string reason))
+                return reason;
         }
-        foreach (string name in new List<string>(_bound.Keys))
-        {
-            if (!names.Contains(name))
-                _bound.Remove(name);
-        }
-        return new Prepared(byWorker, failures);
+        return null;
     }
 
-    private bool TryBind(ListenerConfig listener, List<BoundSocket>[] byWorker, out string reason)
+    /// <summary>Binds what a new or changed listener needs; on failure nothing of it is bound, and what it had stays.</summary>
+    internal bool TryOpen(ListenerConfig listener, List<BoundSocket> sockets, out string reason)
     {
-        var made = new List<(int Worker, BoundSocket Socket)>();
+        reason = "";
+        if (IsPresent(listener))
+            return true;
+        var made = new List<BoundSocket>();
+        if (listener.BindToPort && !TryBind(listener, made, out reason))
+        {
+            foreach (var socket in made)
+                Sockets.Close(socket.Fd);
+            return false;
+        }
+        Forget(listener.Name);
+        if (!listener.BindToPort)
+            return true;
+        sockets.AddRange(made);
+        _bound.Add(listener.Name, listener.Addresses);
+        foreach (var options in listener.Addresses)
+            _ours[options.Address] = _ours.GetValueOrDefault(options.Address) + 1;
+        return true;
+    }
+
+    /// <summary>The listener goes; its addresses are ours until the workers have closed them.</summary>
+    internal void Forget(string name)
+    {
+        if (!_bound.Remove(name, out var present))
+            return;
+        foreach (var options in present)
+            _closing.Add(options.Address);
+    }
+
+    /// <summary>The addresses forgotten since the last call: to be given to <see cref="Closed"/> when every worker has.</summary>
+    internal IReadOnlyList<Address> TakeClosing()
+    {
+        var closing = _closing;
+        if (closing.Count > 0)
+            _closing = [];
+        return closing;
+    }
+
+    /// <summary>No worker listens there any more on behalf of what was forgotten.</summary>
+    internal void Closed(IReadOnlyList<Address> addresses)
+    {
+        foreach (var address in addresses)
+        {
+            if (--_ours[address] == 0)
+                _ours.Remove(address);
+        }
+    }
+
+    private bool IsPresent(ListenerConfig listener) =>
+        listener.BindToPort ? _bound.TryGetValue(listener.Name, out var present) && Same(present, listener.Addresses) : !_bound.ContainsKey(listener.Name);
+
+    private bool TryBind(ListenerConfig listener, List<BoundSocket> made, out string reason)
+    {
+        reason = "";
         for (int address = 0; address < listener.Addresses.Count; address++)
         {
             var options = listener.Addresses[address];
-            // Only one process may have the port: SO_REUSEPORT would let two sidecars of one user share it without a word.
-            if (options.ReusePort && options.Address.Port != 0 && !IsOurs(options.Address) && !TryProbe(options, out reason))
-                return GiveBack(made);
+            if (IsProbed(options) && !TryProbe(options, out reason))
+                return false;
             int sockets = options.ReusePort ? workers : 1;
             for (int worker = 0; worker < sockets; worker++)
             {
@@ -69,29 +100,16 @@ internal sealed class ListenerSockets(int workers)
                 if (!bound.Ok)
                 {
                     reason = Explain(options.Address, step, bound.Error);
-                    return GiveBack(made);
+                    return false;
                 }
-                made.Add((worker, new BoundSocket(listener.Name, address, bound.Fd)));
+                made.Add(new BoundSocket(worker, listener.Name, address, bound.Fd));
             }
         }
-        foreach (var (worker, socket) in made)
-            byWorker[worker].Add(socket);
-        reason = "";
         return true;
     }
 
-    private bool IsOurs(in Address address)
-    {
-        foreach (var bound in _bound.Values)
-        {
-            foreach (var options in bound)
-            {
-                if (options.Address == address)
-                    return true;
-            }
-        }
-        return false;
-    }
+    // Only one process may have the port: SO_REUSEPORT would let two sidecars of one user share it without a word.
+    private bool IsProbed(ListenOptions options) => options.ReusePort && options.Address.Port != 0 && !_ours.ContainsKey(options.Address);
 
     private static bool TryProbe(ListenOptions options, out string reason)
     {
@@ -103,13 +121,6 @@ internal sealed class ListenerSockets(int workers)
             return true;
         }
         reason = Explain(options.Address, step, probe.Error);
-        return false;
-    }
-
-    private static bool GiveBack(List<(int Worker, BoundSocket Socket)> made)
-    {
-        foreach (var (_, socket) in made)
-            Sockets.Close(socket.Fd);
         return false;
     }
 

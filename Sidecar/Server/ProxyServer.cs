@@ -10,8 +10,6 @@ using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tls;
-using Sidecar.Upstream;
-using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using Sidecar.Xds;
 
@@ -35,15 +33,9 @@ internal sealed class ProxyServer : ITimerOwner
 
     private readonly ServerOptions _options;
     private readonly Worker[] _workers;
-    private readonly SnapshotBuilder _builder;
-    private readonly ListenerSockets _sockets;
     private readonly LoopTimer _drainCheck;
-    private readonly ClusterDiscovery _discovery;
     private readonly List<IDisposable> _signals = [];
     private FileSource? _files;
-    private HashSet<ConfigError> _toldErrors = [];
-    private FolderWatch? _secretFiles;
-    private int _applying;
     private long _drainEndMs;
     private int _exitCode;
 
@@ -55,15 +47,10 @@ internal sealed class ProxyServer : ITimerOwner
         StartMs = Loop.NowMs;
         Stats = new StatsRegistry(options.Concurrency);
         ConnectionLimit = ConnectionLimit.FromOpenFiles(Process.RaiseOpenFiles());
-        _builder = new SnapshotBuilder(Stats, options.Concurrency, nodeId: "", () => Loop.UnixMs);
-        _sockets = new ListenerSockets(options.Concurrency);
         _drainCheck = new LoopTimer(this);
         _workers = new Worker[options.Concurrency];
         for (int i = 0; i < _workers.Length; i++)
-            _workers[i] = new Worker(i, ConnectionLimit, clock, Entropy.Next());
-        _discovery = new ClusterDiscovery(
-            Loop, new DnsResolver(Loop), options.Concurrency, new FastRandom(Entropy.Next()),
-            (cluster, hosts) => ForEachWorker(w => w.Clusters.ApplyHosts(cluster.Slot, hosts)));
+            _workers[i] = new Worker(i, ConnectionLimit, clock, Entropy.Next(), options.DrainTimeMs);
     }
 
     internal EventLoop Loop { get; }
@@ -81,8 +68,9 @@ internal sealed class ProxyServer : ITimerOwner
     /// <summary>True while connections are told to end (SIGTERM, or /drain_listeners?graceful).</summary>
     internal bool IsDraining { get; private set; }
 
-    /// <summary>The snapshot in use; null before the first.</summary>
-    internal Snapshot? Snapshot { get; private set; }
+    /// <summary>The way of the configuration; made by <see cref="Start"/>, which knows whose it is.</summary>
+    internal ConfigPipeline Config { get; private set; } = null!;
+    internal Snapshot Snapshot => Config.Snapshot;
 
     /// <summary>The bootstrap this process was started with, when there was one.</summary>
     internal DiscoveredResource? Bootstrap { get; private set; }
@@ -91,10 +79,7 @@ internal sealed class ProxyServer : ITimerOwner
     internal Address AdminAddress =>
         _options.AdminAddress ?? (Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap).AdminAddress : null) ?? BuiltInListeners.DefaultAdmin;
 
-    /// <summary>What was refused when the configuration was last applied.</summary>
-    internal IReadOnlyList<ConfigError> LastErrors { get; private set; } = [];
     internal long ConfigReloads { get; private set; }
-    internal long ConfigRejections { get; private set; }
 
     /// <summary>Called on the control loop when the first snapshot is in use on all workers.</summary>
     internal Action? Started { get; set; }
@@ -108,12 +93,12 @@ internal sealed class ProxyServer : ITimerOwner
         State = ServerState.Initializing;
         Signals.IgnoreBrokenPipe();
         var set = Read();
-        var result = _builder.Build(set);
+        string nodeId = Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap).NodeId : "";
+        Config = new ConfigPipeline(Loop, _workers, Stats, nodeId, _options.DrainTimeMs, new FastRandom(Entropy.Next())) { AllApplied = OnAllApplied };
+        var result = Config.TakeFile(set, Source, isStatic: _options.BootstrapPath is not null);
         if (result.Errors.Count > 0)
             return result.Errors;
-        var failures = Apply(result);
-        if (failures.Count > 0)
-            return failures;
+        Config.Flush();
         ReleaseStartupGarbage();
         foreach (var worker in _workers)
             worker.Start();
@@ -126,8 +111,6 @@ internal sealed class ProxyServer : ITimerOwner
             if (!_files.Start())
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
-        _builder.Secrets.FilesChanged = WatchSecretFiles;
-        WatchSecretFiles();
         return [];
     }
 
@@ -141,30 +124,6 @@ internal sealed class ProxyServer : ITimerOwner
         if (GC.GetTotalAllocatedBytes() > worthCollectingBytes)
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
-
-    /// <summary>Certificates, keys and authorities in files are read again when their folders change; the snapshot itself may well be elsewhere.</summary>
-    private void WatchSecretFiles()
-    {
-        var folders = _builder.Secrets.Folders;
-        if (folders.Count == 0)
-            return;
-        _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles);
-        foreach (string folder in folders)
-        {
-            if (!_secretFiles.Watch(folder))
-                Log.Warning("config", $"{folder} cannot be watched (inotify); send SIGHUP after a change of certificates");
-        }
-    }
-
-    private void RefreshSecretFiles()
-    {
-        int changed = _builder.Secrets.RefreshFiles();
-        if (changed > 0)
-            Log.Info("config", $"certificate files changed: {changed} TLS contexts are new");
-    }
-
-    /// <summary>TLS contexts in use.</summary>
-    internal IEnumerable<TlsContext> TlsContexts => _builder.Secrets.Contexts;
 
     /// <summary>Runs the control loop until the end of the process.</summary>
     /// <returns>The exit code.</returns>
@@ -191,38 +150,14 @@ internal sealed class ProxyServer : ITimerOwner
         if (State == ServerState.Draining)
             return;
         long startNs = Loop.NowNs;
-        RefreshSecretFiles();
-        var result = _builder.Build(Read());
-        var errors = new List<ConfigError>(result.Errors);
-        if (result.Changed > 0)
-            errors.AddRange(Apply(result));
-        else
-            Snapshot = result.Snapshot; // for the workers the same, but it knows what was refused
-        LastErrors = errors;
+        var result = Config.TakeFile(Read(), Source, isStatic: _options.BootstrapPath is not null);
+        Config.Flush();
         ConfigReloads++;
-        ConfigRejections += errors.Count;
-        Tell(errors);
-        if (result.Changed > 0 || errors.Count > 0)
+        if (result.Changed > 0 || result.Errors.Count > 0)
         {
             Log.Info(
-                "config", $"{why}: {Counted.Of(result.Changed, "resource")} changed, {Counted.Of(errors.Count, "error")}, in {(Loop.NowNs - startNs) / 1000} us");
+                "config", $"{why}: {Counted.Of(result.Changed, "resource")} changed, {Counted.Of(result.Errors.Count, "error")}, in {(Loop.NowNs - startNs) / 1000} us");
         }
-    }
-
-    /// <summary>
-    /// Logs each error once until it is mended: a file that is written every second must not fill the log with the one mistake in it. Where in
-    /// the file it stands does not make it another error.
-    /// </summary>
-    private void Tell(List<ConfigError> errors)
-    {
-        var told = new HashSet<ConfigError>(errors.Count);
-        foreach (var error in errors)
-        {
-            var what = error with { Line = 0, Column = 0 };
-            if (told.Add(what) && !_toldErrors.Contains(what))
-                Log.Error("config", $"{error}; the version in use stays");
-        }
-        _toldErrors = told;
     }
 
     /// <summary>Tells every connection to end after what it is doing; accepting goes on unless <paramref name="stopAccepting"/>.</summary>
@@ -230,6 +165,11 @@ internal sealed class ProxyServer : ITimerOwner
     {
         if (only is null)
             IsDraining = true;
+        if (stopAccepting)
+        {
+            foreach (var listener in Snapshot.ListenersInUse)
+                Config.Warming.Counts.ListenerStopped += only is null || only(listener) ? 1 : 0;
+        }
         ForEachWorker(worker =>
         {
             worker.Scope.IsDraining |= only is null;
@@ -310,42 +250,11 @@ internal sealed class ProxyServer : ITimerOwner
         return set;
     }
 
-    /// <summary>Binds and hands a snapshot to the workers. Listeners that cannot be bound are refused, their old version stays.</summary>
-    private List<ConfigError> Apply(SnapshotBuilder.Result result)
-    {
-        var snapshot = result.Snapshot;
-        var prepared = _sockets.Prepare(snapshot.Listeners);
-        var errors = new List<ConfigError>();
-        foreach (var failure in prepared.Failures)
-        {
-            var error = _builder.RefuseListener(failure.Listener, failure.Reason, Snapshot);
-            errors.Add(error);
-        }
-        if (errors.Count > 0)
-        {
-            snapshot = _builder.Rebuild();
-            if (State == ServerState.Initializing)
-                return errors;
-        }
-        Snapshot = snapshot;
-        Stats.Sweep();
-        _discovery.Apply(snapshot.Clusters);
-        _applying += _workers.Length;
-        foreach (var worker in _workers)
-        {
-            var sockets = prepared.ByWorker[worker.Index];
-            worker.Loop.Post(() =>
-            {
-                worker.Apply(snapshot, sockets, _options.DrainTimeMs);
-                Loop.Post(OnApplied);
-            });
-        }
-        return errors;
-    }
+    private string Source => _options.BootstrapPath ?? _options.SnapshotPath!;
 
-    private void OnApplied()
+    private void OnAllApplied()
     {
-        if (--_applying > 0 || State != ServerState.Initializing)
+        if (State is ServerState.Live or ServerState.Draining || !Config.IsStarted)
             return;
         State = ServerState.Live;
         Started?.Invoke();
@@ -364,7 +273,6 @@ internal sealed class ProxyServer : ITimerOwner
         Log.Info("main", $"caught SIGTERM, draining for up to {_options.DrainTimeMs} ms");
         State = ServerState.Draining;
         _files?.Stop();
-        _secretFiles?.Stop();
         _drainEndMs = Loop.NowMs + _options.DrainTimeMs;
         StartDrain(stopAccepting: false);
         Loop.Schedule(_drainCheck, DrainCheckMs);

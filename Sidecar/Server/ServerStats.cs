@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using Sidecar.Linux;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
+using Sidecar.Wire;
 
 namespace Sidecar.Server;
 
@@ -26,12 +27,18 @@ internal static class ServerStats
         new("total_connections", StatKind.Gauge), new("memory_allocated", StatKind.Gauge), new("memory_heap_size", StatKind.Gauge),
         new("memory_physical_size", StatKind.Gauge), new("worker_faults", StatKind.Gauge), new("worker_longest_turn_us", StatKind.Gauge));
 
+    // In the order of ListenerValues and ClusterValues.
     private static readonly StatsSchema s_listeners = new(
-        new("total_listeners_active", StatKind.Gauge), new("total_listeners_warming", StatKind.Gauge), new("workers_started", StatKind.Gauge));
+        new("listener_added"), new("listener_modified"), new("listener_removed"), new("listener_stopped"), new("listener_create_success"),
+        new("listener_create_failure"), new("listener_in_place_updated"), new("total_filter_chains_draining", StatKind.Gauge),
+        new("total_listeners_active", StatKind.Gauge), new("total_listeners_warming", StatKind.Gauge), new("total_listeners_draining", StatKind.Gauge),
+        new("workers_started", StatKind.Gauge));
 
-    private static readonly StatsSchema s_clusters = new(new("active_clusters", StatKind.Gauge), new("warming_clusters", StatKind.Gauge));
+    private static readonly StatsSchema s_clusters = new(
+        new("cluster_added"), new("cluster_modified"), new("cluster_removed"), new("cluster_updated"), new("cluster_updated_via_merge"),
+        new("update_merge_cancelled"), new("update_out_of_merge_window"), new("active_clusters", StatKind.Gauge), new("warming_clusters", StatKind.Gauge));
 
-    private static readonly StatsSchema s_config = new(new("reloads"), new("rejected"), new("resources_without_effect", StatKind.Gauge));
+    private static readonly StatsSchema s_config = new(new("reloads"), new("rejected"), new("pushes"), new("resources_without_effect", StatKind.Gauge));
 
     /// <summary>Every scope there is, the server's own brought up to date.</summary>
     internal static IEnumerable<StatsScope> AllScopes(ProxyServer server)
@@ -56,21 +63,49 @@ internal static class ServerStats
         cells.Set(WorkerFaults, faults);
         cells.Set(LongestTurnUs, longestUs);
 
-        var listeners = server.Stats.Scope(s_listeners, "listener_manager.").Cells(writer);
-        listeners.Set(0, server.Snapshot?.Listeners.Count ?? 0);
-        listeners.Set(2, server.State is ServerState.Live or ServerState.Draining ? 1 : 0);
-        server.Stats.Scope(s_clusters, "cluster_manager.").Cells(writer).Set(0, server.Snapshot?.Clusters.Count ?? 0);
+        Write(server.Stats.Scope(s_listeners, "listener_manager.").Cells(writer), ListenerValues(server));
+        Write(server.Stats.Scope(s_clusters, "cluster_manager.").Cells(writer), ClusterValues(server));
 
         var config = server.Stats.Scope(s_config, "sidecar.config.").Cells(writer);
         config.Set(0, server.ConfigReloads);
-        config.Set(1, server.ConfigRejections);
+        config.Set(1, server.Config.Rejections);
+        config.Set(2, server.Config.Journal.Count);
         long without = 0;
-        foreach (var resource in server.Snapshot?.Resources ?? [])
-            without += resource.WithoutEffect.Count;
-        config.Set(2, without);
+        foreach (var resource in server.Snapshot.Resources)
+            without += resource.Accepted?.WithoutEffect.Count ?? 0;
+        config.Set(3, without);
 
-        foreach (var cluster in server.Snapshot?.Clusters ?? [])
+        foreach (var cluster in server.Snapshot.ClustersInUse)
             cluster.Breakers.WriteGauges(cluster.Stats.Cells(writer));
         return server.Stats.Scopes;
+    }
+
+    private static long[] ListenerValues(ProxyServer server)
+    {
+        var counts = server.Config.Warming.Counts;
+        return
+        [
+            counts.ListenerAdded, counts.ListenerModified, counts.ListenerRemoved, counts.ListenerStopped, counts.ListenerCreateSuccess,
+            counts.ListenerCreateFailure, counts.ListenerInPlaceUpdated, counts.ChainsDraining,
+            server.Snapshot.ListenersInUse.Count, server.Config.Warming.WarmingCount(ResourceTypes.Listener), counts.ListenersDraining,
+            server.State is ServerState.Live or ServerState.Draining ? 1 : 0,
+        ];
+    }
+
+    // Nothing is merged: an update is given to the workers as it comes.
+    private static long[] ClusterValues(ProxyServer server)
+    {
+        var counts = server.Config.Warming.Counts;
+        return
+        [
+            counts.ClusterAdded, counts.ClusterModified, counts.ClusterRemoved, counts.ClusterUpdated, 0, 0, 0,
+            server.Snapshot.ClustersInUse.Count, server.Config.Warming.WarmingCount(ResourceTypes.Cluster),
+        ];
+    }
+
+    private static void Write(StatsCells cells, long[] values)
+    {
+        for (int i = 0; i < values.Length; i++)
+            cells.Set(i, values[i]);
     }
 }

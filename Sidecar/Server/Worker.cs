@@ -1,7 +1,4 @@
-using System;
-using System.Collections.Generic;
 using System.Threading;
-using Sidecar.Config;
 using Sidecar.Downstream;
 using Sidecar.Filters;
 using Sidecar.Linux;
@@ -22,7 +19,7 @@ internal sealed class Worker
 {
     private readonly Thread _thread;
 
-    internal Worker(int index, ConnectionLimit limit, LoopClock clock, ulong seed)
+    internal Worker(int index, ConnectionLimit limit, LoopClock clock, ulong seed, long drainTimeMs)
     {
         Index = index;
         Loop = new EventLoop($"worker-{index}", clock);
@@ -30,6 +27,7 @@ internal sealed class Worker
         Clusters = new Clusters(Loop, index, random);
         Scope = new WorkerScope(Loop, index, Clusters, random);
         Listeners = new Listeners(Scope, limit);
+        Updates = new WorkerUpdates(Loop, Clusters, Scope, Listeners, drainTimeMs);
         _thread = new Thread(Loop.Run) { Name = Loop.Name, IsBackground = true };
     }
 
@@ -39,6 +37,9 @@ internal sealed class Worker
     internal Clusters Clusters { get; }
     internal Listeners Listeners { get; }
 
+    /// <summary>How the configuration comes to it.</summary>
+    internal WorkerUpdates Updates { get; }
+
     internal void Start() => _thread.Start();
 
     /// <summary>Ends the thread after its present turn, and waits for that.</summary>
@@ -46,20 +47,5 @@ internal sealed class Worker
     {
         Loop.RequestStop();
         _thread.Join();
-    }
-
-    /// <summary>
-    /// Takes a snapshot, between two turns of traffic: clusters before routes before listeners, so that whatever refers to something finds it.
-    /// </summary>
-    /// <param name="snapshot">The snapshot.</param>
-    /// <param name="sockets">Descriptors bound for this worker's new listeners.</param>
-    /// <param name="drainTimeMs">How long connections of chains that are gone may go on.</param>
-    internal void Apply(Snapshot snapshot, IReadOnlyList<BoundSocket> sockets, long drainTimeMs)
-    {
-        Clusters.Apply(snapshot.Clusters);
-        foreach (var hosts in snapshot.Hosts)
-            Clusters.ApplyHosts(hosts.Slot, hosts.Hosts);
-        Scope.RouteTables = snapshot.RouteTables;
-        Listeners.Apply(snapshot.Listeners, sockets, drainTimeMs);
     }
 }

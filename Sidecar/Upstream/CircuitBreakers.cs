@@ -57,15 +57,16 @@ internal sealed class CircuitBreakers
     private const int Stride = 16;
 
     private readonly int[] _counts;
-    private readonly int _workers;
+    private readonly int _writers;
 
     internal CircuitBreakers(CircuitBreakerThresholds normal, CircuitBreakerThresholds high, CircuitBreakerThresholds? perHost, int workers)
     {
         Default = normal;
         HighPriority = high;
         PerHost = perHost;
-        _workers = workers;
-        _counts = new int[Stride * (workers + 1)];
+        // The control loop calls services of its own, and counts after the workers.
+        _writers = workers + 1;
+        _counts = new int[Stride * (_writers + 1)];
     }
 
     internal CircuitBreakerThresholds Default { get; }
@@ -93,7 +94,7 @@ internal sealed class CircuitBreakers
     internal long Count(Resource resource, RoutingPriority priority)
     {
         long count = 0;
-        for (int worker = 0; worker < _workers; worker++)
+        for (int worker = 0; worker < _writers; worker++)
             count += Volatile.Read(ref _counts[Index(resource, priority, worker)]);
         return count;
     }

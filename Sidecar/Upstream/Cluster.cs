@@ -33,14 +33,14 @@ internal sealed class Cluster : ITimerOwner
     private Stack<HttpPoolConnection>? _spareHttp1;
     private Stack<HttpPoolConnection>? _spareHttp2;
 
-    internal Cluster(EventLoop loop, ClusterConfig config, int worker, FastRandom random)
+    internal Cluster(EventLoop loop, ClusterConfig config, HostSet hosts, int worker, FastRandom random)
     {
         _loop = loop;
         _random = random;
         Config = config;
         Worker = worker;
         _policy = LoadBalancers.Create(config, random);
-        _hosts = config.StaticHosts ?? HostSet.Empty;
+        _hosts = hosts;
     }
 
     internal EventLoop Loop => _loop;

@@ -105,7 +105,7 @@ internal sealed class ClusterConfig
     /// <summary>The inline endpoints; names in them are for DNS. Null for EDS and ORIGINAL_DST.</summary>
     internal EndpointSet? Endpoints { get; init; }
 
-    /// <summary>The hosts of a STATIC cluster; the other types get theirs by <see cref="Clusters.ApplyHosts"/>.</summary>
+    /// <summary>The hosts of a STATIC cluster; the other types get theirs beside their configuration, and anew by <see cref="Clusters.ApplyHosts"/>.</summary>
     internal HostSet? StaticHosts { get; set; }
 
     internal LbPolicy LbPolicy { get; init; }

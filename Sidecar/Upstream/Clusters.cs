@@ -6,15 +6,24 @@ using Sidecar.Memory;
 
 namespace Sidecar.Upstream;
 
-/// <summary>All clusters of one worker, by slot: routes name a slot, a request reads one array element.</summary>
-/// <remarks>Worker-owned. <see cref="Apply"/> and <see cref="ApplyHosts"/> come from the control loop by the worker's mailbox, between turns of traffic.</remarks>
+/// <summary>
+/// All clusters of one worker, by slot: routes name a slot, a request reads one array element. What is configured and what is used differ by a lot in a
+/// mesh, so a cluster's own objects are made when somebody first asks for it; until then it is a configuration and its hosts, which all workers share.
+/// </summary>
+/// <remarks>Worker-owned. Changes come from the control loop by the worker's mailbox, between turns of traffic; each is a few stores.</remarks>
 internal sealed class Clusters
 {
     private readonly EventLoop _loop;
     private readonly int _worker;
     private readonly FastRandom _random;
-    private readonly Dictionary<string, Cluster> _byName = new(StringComparer.Ordinal);
-    private Cluster?[] _slots = new Cluster?[16];
+    private readonly Dictionary<string, int> _slotOfName = new(StringComparer.Ordinal);
+    private Entry[] _slots = new Entry[16];
+
+    /// <summary>One slot.</summary>
+    /// <param name="Config">Null: the slot is empty.</param>
+    /// <param name="Hosts">The hosts known; those of an ORIGINAL_DST cluster are with the cluster.</param>
+    /// <param name="Cluster">Null until it is asked for.</param>
+    internal readonly record struct Entry(ClusterConfig? Config, HostSet Hosts, Cluster? Cluster);
 
     internal Clusters(EventLoop loop, int worker, FastRandom random)
     {
@@ -23,65 +32,83 @@ internal sealed class Clusters
         _random = random;
     }
 
-    internal int Count => _byName.Count;
+    internal int Count => _slotOfName.Count;
 
     /// <summary>The cluster in a slot, or null when no configuration has it (any more).</summary>
-    internal Cluster? this[int slot] => (uint)slot < (uint)_slots.Length ? _slots[slot] : null;
-
-    /// <summary>The cluster of that name; for cluster_header and admin, not for every request.</summary>
-    internal Cluster? Find(string name) => _byName.TryGetValue(name, out var cluster) ? cluster : null;
-
-    internal IEnumerable<Cluster> All => _byName.Values;
-
-    /// <summary>
-    /// Makes the clusters what <paramref name="configs"/> says. The same configuration object keeps its cluster with all connections; another
-    /// one for the same name starts anew with the hosts known so far, while streams of the old cluster finish there; what is missing drains.
-    /// </summary>
-    internal void Apply(IReadOnlyList<ClusterConfig> configs)
+    internal Cluster? this[int slot]
     {
-        Debug.Assert(_loop.IsCurrent);
-        var named = new HashSet<string>(configs.Count, StringComparer.Ordinal);
-        foreach (var config in configs)
+        get
         {
-            named.Add(config.Name);
-            var old = this[config.Slot];
-            if (old is not null && ReferenceEquals(old.Config, config))
-                continue;
-            var cluster = new Cluster(_loop, config, _worker, _random);
-            if (old is not null)
-            {
-                if (config.Type != DiscoveryType.Static && config.Type == old.Config.Type)
-                    cluster.ApplyHosts(old.Hosts);
-                old.Drain();
-            }
-            Put(config, cluster);
-        }
-
-        if (named.Count == _byName.Count)
-            return;
-        var removed = new List<Cluster>();
-        foreach (var (name, cluster) in _byName)
-        {
-            if (!named.Contains(name))
-                removed.Add(cluster);
-        }
-        foreach (var cluster in removed)
-        {
-            _byName.Remove(cluster.Config.Name);
-            if (_slots[cluster.Config.Slot] == cluster)
-                _slots[cluster.Config.Slot] = null;
-            cluster.Drain();
+            if ((uint)slot >= (uint)_slots.Length)
+                return null;
+            ref readonly var entry = ref _slots[slot];
+            return entry.Cluster ?? (entry.Config is null ? null : Make(slot));
         }
     }
 
-    /// <summary>Gives a cluster new hosts; nothing happens when the slot is empty.</summary>
-    internal void ApplyHosts(int slot, HostSet hosts) => this[slot]?.ApplyHosts(hosts);
+    /// <summary>The cluster of that name; for cluster_header and admin, not for every request.</summary>
+    internal Cluster? Find(string name) => _slotOfName.TryGetValue(name, out int slot) ? this[slot] : null;
 
-    private void Put(ClusterConfig config, Cluster cluster)
+    /// <summary>Every cluster, also those that were never asked for.</summary>
+    internal IEnumerable<Entry> All
     {
+        get
+        {
+            foreach (int slot in _slotOfName.Values)
+                yield return _slots[slot];
+        }
+    }
+
+    /// <summary>
+    /// A new or changed cluster. The same configuration object keeps its cluster with all connections; another one for the same name starts anew,
+    /// while streams of the old cluster finish there.
+    /// </summary>
+    /// <param name="config">What it is.</param>
+    /// <param name="hosts">Its hosts; null: those of the configuration, or those known so far.</param>
+    internal void Set(ClusterConfig config, HostSet? hosts = null)
+    {
+        Debug.Assert(_loop.IsCurrent);
         if (config.Slot >= _slots.Length)
             Array.Resize(ref _slots, Math.Max(config.Slot + 1, _slots.Length * 2));
-        _slots[config.Slot] = cluster;
-        _byName[config.Name] = cluster;
+        var (old, known, cluster) = _slots[config.Slot];
+        if (old is not null && ReferenceEquals(old, config))
+        {
+            if (hosts is not null)
+                ApplyHosts(config.Slot, hosts);
+            return;
+        }
+        hosts ??= config.StaticHosts ?? (old is not null && config.Type == old.Type ? known : HostSet.Empty);
+        _slots[config.Slot] = new Entry(config, hosts, null);
+        _slotOfName[config.Name] = config.Slot;
+        cluster?.Drain();
+    }
+
+    /// <summary>The cluster of this name goes: its streams finish, new ones find nothing.</summary>
+    internal void Remove(string name)
+    {
+        Debug.Assert(_loop.IsCurrent);
+        if (!_slotOfName.Remove(name, out int slot))
+            return;
+        var cluster = _slots[slot].Cluster;
+        _slots[slot] = default;
+        cluster?.Drain();
+    }
+
+    /// <summary>Gives a cluster new hosts; nothing happens when the slot is empty.</summary>
+    internal void ApplyHosts(int slot, HostSet hosts)
+    {
+        Debug.Assert(_loop.IsCurrent);
+        if ((uint)slot >= (uint)_slots.Length || _slots[slot].Config is null)
+            return;
+        _slots[slot] = _slots[slot] with { Hosts = hosts };
+        _slots[slot].Cluster?.ApplyHosts(hosts);
+    }
+
+    private Cluster Make(int slot)
+    {
+        var (config, hosts, _) = _slots[slot];
+        var cluster = new Cluster(_loop, config!, hosts, _worker, _random);
+        _slots[slot] = new Entry(config, hosts, cluster);
+        return cluster;
     }
 }

@@ -38,18 +38,19 @@ internal enum HostFlags
 /// </remarks>
 internal sealed class Host
 {
-    private readonly HostCells?[] _cells;
+    private readonly int _workers;
+    private HostCells?[]? _cells;
     private int _flags;
 
     /// <param name="address">Where connections go.</param>
     /// <param name="hostname">Name from the endpoint, for host rewrites and SNI; may be empty.</param>
-    /// <param name="workers">Workers of the process.</param>
+    /// <param name="workers">Workers of the process; the control loop, which calls services of its own, counts after them.</param>
     internal Host(in Address address, string hostname, int workers)
     {
         Address = address;
         Name = address.ToString();
         Hostname = hostname;
-        _cells = new HostCells?[workers];
+        _workers = workers;
     }
 
     internal Address Address { get; }
@@ -94,14 +95,20 @@ internal sealed class Host
         return text;
     }
 
-    /// <summary>The counts of one worker, made at its first use.</summary>
+    /// <summary>The counts of one worker, made at its first use: most hosts of a mesh are never spoken to from here.</summary>
     internal HostCells Cells(int worker)
     {
-        var cells = _cells[worker];
+        var all = Volatile.Read(ref _cells);
+        if (all is null)
+        {
+            Interlocked.CompareExchange(ref _cells, new HostCells?[_workers + 1], null);
+            all = _cells;
+        }
+        var cells = all[worker];
         if (cells is null)
         {
             cells = new HostCells();
-            Volatile.Write(ref _cells[worker], cells);
+            Volatile.Write(ref all[worker], cells);
         }
         return cells;
     }
@@ -110,7 +117,7 @@ internal sealed class Host
     internal HostCells Sum()
     {
         var sum = new HostCells();
-        foreach (var cells in _cells)
+        foreach (var cells in Volatile.Read(ref _cells) ?? [])
         {
             if (cells is not null)
                 sum.Add(cells);

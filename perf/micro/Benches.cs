@@ -246,7 +246,7 @@ internal static class Benches
             LbPolicy = policy,
             StaticHosts = new HostSet([new(hosts, [new(Locality.None, 1, hosts)])], 140, false),
         };
-        var cluster = new Cluster(new EventLoop("micro", SystemClock.Instance), config, 0, new FastRandom(1));
+        var cluster = new Cluster(new EventLoop("micro", SystemClock.Instance), config, config.StaticHosts ?? HostSet.Empty, 0, new FastRandom(1));
         return () =>
         {
             if (cluster.PickHost() is null)

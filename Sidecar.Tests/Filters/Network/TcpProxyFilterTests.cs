@@ -160,7 +160,7 @@ public class TcpProxyFilterTests
     public void ClusterGone_ClosesTheClient()
     {
         using var plane = Tcp(out _);
-        plane.Clusters.Apply([]);
+        plane.Clusters.Remove("up");
         plane.ExpectEnd(plane.Connect("tcp"));
         Assert.Equal(1, plane.Stat("tcp.tcp.downstream_cx_no_route"));
     }

@@ -31,17 +31,32 @@ public class StatsRegistryTests
     }
 
     [Fact]
-    public void Sweep_DropsWhatNoGenerationAskedFor()
+    public void Release_DropsAScopeWithItsLastUser()
+    {
+        var registry = new StatsRegistry(1);
+        var first = registry.Scope(s_schema, "first.");
+        var second = registry.Scope(s_schema, "second.");
+        var own = registry.Scope(s_schema, "own.");
+        StatsRegistry.Retain(first);
+        StatsRegistry.Retain(second);
+        StatsRegistry.Retain(first);
+        registry.Release(first);
+        Assert.Same(first, registry.Scope(s_schema, "first."));
+        registry.Release(first);
+        registry.Release(second);
+        Assert.Equal([own], registry.Scopes);
+        Assert.NotSame(first, registry.Scope(s_schema, "first."));
+    }
+
+    [Fact]
+    public void DropUnused_KeepsWhatSomebodyRetains()
     {
         var registry = new StatsRegistry(1);
         var kept = registry.Scope(s_schema, "kept.");
-        var asked = registry.Scope(s_schema, "asked.");
-        registry.Scope(s_schema, "gone.");
-        registry.BeginGeneration();
-        registry.Keep(kept);
-        Assert.Same(asked, registry.Scope(s_schema, "asked."));
-        registry.Sweep();
-        Assert.Equal([kept, asked], registry.Scopes);
+        StatsRegistry.Retain(kept);
+        registry.DropUnused(registry.Scope(s_schema, "refused."));
+        registry.DropUnused(kept);
+        Assert.Equal([kept], registry.Scopes);
     }
 
     [Fact]

@@ -41,7 +41,7 @@ public sealed class DnsDiscoveryTests : IDisposable
             _hosts = hosts;
             _told.Add(string.Join(",", hosts.Priorities.SelectMany(p => p.Hosts).Select(h => h.Name)));
         });
-        _discovery.Apply([config]);
+        _discovery.Set(config);
         _harness.Test.Settle();
         return config;
     }
@@ -111,22 +111,22 @@ public sealed class DnsDiscoveryTests : IDisposable
     }
 
     [Fact]
-    public void Apply_SameConfig_GoesOn_AnotherOneStartsAnew_MissingStops()
+    public void Set_SameConfig_GoesOn_AnotherOneStartsAnew_RemoveStops()
     {
         _hostsFile = "10.0.0.1 a";
         var config = Start(Config(DiscoveryType.StrictDns, null, "a"));
-        _discovery!.Apply([config]);
+        _discovery!.Set(config);
         _harness.Test.Settle();
         Assert.Equal(1, config.Stats.Sum(ClusterStats.UpdateAttempt));
         Assert.NotNull(_discovery.HostsOf(config));
 
         var changed = Config(DiscoveryType.StrictDns, null, "a");
-        _discovery.Apply([changed]);
+        _discovery.Set(changed);
         _harness.Test.Settle();
         Assert.Equal(2, _told.Count);
         Assert.Null(_discovery.HostsOf(config));
 
-        _discovery.Apply([]);
+        _discovery.Remove(changed.Name);
         After(60_000);
         Assert.Equal(2, _told.Count);
         Assert.Equal(0, _harness.Test.Loop.TimerCount);

@@ -464,7 +464,7 @@ public sealed class HttpPoolTests : IDisposable
         _harness.Test.Settle();
         Assert.Equal((1, 1), (pool.ReadyCount, pool.BusyCount));
 
-        _harness.Clusters.Apply([]);
+        _harness.Clusters.Remove("test");
         _harness.Test.Settle();
         Assert.Equal((0, 0, 1), (pool.ReadyCount, pool.BusyCount, pool.DrainingCount));
         second.Send(Ok);
@@ -480,7 +480,7 @@ public sealed class HttpPoolTests : IDisposable
         var upstream = _harness.Listen();
         var cluster = _harness.Cluster(_harness.Config(), upstream.Address);
         var request = Ask(Pool(cluster));
-        _harness.Clusters.Apply([]);
+        _harness.Clusters.Remove("test");
         var peer = upstream.Accept();
         upstream.ExpectRequests(peer, 1);
         Answer(peer, request);
@@ -605,7 +605,7 @@ public sealed class HttpPoolTests : IDisposable
             if (request.Stream is not null)
                 request.Reset();
         }
-        _harness.Clusters.Apply([]);
+        _harness.Clusters.Remove("test");
         _harness.Test.Settle();
         _harness.AssertIdle(cluster);
         Assert.Contains(requests, r => r.Ended);

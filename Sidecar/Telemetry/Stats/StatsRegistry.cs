@@ -4,20 +4,20 @@ using System.Collections.Generic;
 namespace Sidecar.Telemetry.Stats;
 
 /// <summary>
-/// All stats scopes of the process by prefix. A scope asked for again is the same scope, so counters survive a new snapshot;
-/// scopes that no snapshot uses any more are dropped by <see cref="Sweep"/>.
+/// All stats scopes of the process by prefix. A scope asked for again is the same scope, so counters survive a new version of what they belong to;
+/// a scope that was retained goes with the last <see cref="Release"/>.
 /// </summary>
 /// <remarks>Control loop only. Workers hold scopes, not the registry.</remarks>
 internal sealed class StatsRegistry(int workers)
 {
     private readonly Dictionary<(StatsSchema Schema, string Prefix), StatsScope> _scopes = new();
-    private readonly List<StatsScope> _ordered = new();
-    private long _generation = 1;
+    private readonly List<StatsScope> _all = new();
 
     /// <summary>The writer index of the control loop, after the workers'.</summary>
     internal int ControlWriter => workers;
 
-    internal IReadOnlyList<StatsScope> Scopes => _ordered;
+    /// <summary>In no order.</summary>
+    internal IReadOnlyList<StatsScope> Scopes => _all;
 
     /// <summary>While set, every scope asked for is noted here: the translation of one resource learns what it uses.</summary>
     internal List<StatsScope>? Recorder { get; set; }
@@ -27,31 +27,32 @@ internal sealed class StatsRegistry(int workers)
     {
         if (!_scopes.TryGetValue((schema, prefix), out var scope))
         {
-            scope = new StatsScope(schema, prefix, tags, workers + 1);
+            scope = new StatsScope(schema, prefix, tags, workers + 1) { Index = _all.Count };
             _scopes.Add((schema, prefix), scope);
-            _ordered.Add(scope);
+            _all.Add(scope);
         }
-        scope.Generation = _generation;
         Recorder?.Add(scope);
         return scope;
     }
 
-    /// <summary>Starts a generation: scopes asked for, or kept by <see cref="Keep"/>, from here on survive the next <see cref="Sweep"/>.</summary>
-    internal void BeginGeneration() => _generation++;
+    /// <summary>One more version of something counts here.</summary>
+    internal static void Retain(StatsScope scope) => scope.Users++;
 
-    /// <summary>Keeps a scope in the current generation without asking for it by name.</summary>
-    internal void Keep(StatsScope scope) => scope.Generation = _generation;
-
-    /// <summary>Drops the scopes of earlier generations.</summary>
-    internal void Sweep()
+    /// <summary>One version less; with the last one the scope is forgotten.</summary>
+    internal void Release(StatsScope scope)
     {
-        for (int i = _ordered.Count - 1; i >= 0; i--)
-        {
-            var scope = _ordered[i];
-            if (scope.Generation >= _generation)
-                continue;
-            _scopes.Remove((scope.Schema, scope.Prefix));
-            _ordered.RemoveAt(i);
-        }
+        scope.Users--;
+        DropUnused(scope);
+    }
+
+    /// <summary>Forgets a scope that nobody retains: a translation asked for it and was refused.</summary>
+    internal void DropUnused(StatsScope scope)
+    {
+        if (scope.Users > 0 || !_scopes.Remove((scope.Schema, scope.Prefix)))
+            return;
+        var last = _all[^1];
+        _all[scope.Index] = last;
+        last.Index = scope.Index;
+        _all.RemoveAt(_all.Count - 1);
     }
 }

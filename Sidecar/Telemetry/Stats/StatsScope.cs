@@ -51,8 +51,9 @@ internal sealed class StatsScope
     /// <summary>How many writers there are; the last is the control loop.</summary>
     internal int Writers => _cells.Length;
 
-    /// <summary>Set by the registry's sweep.</summary>
-    internal long Generation;
+    /// <summary>How many versions of its owner are in use; the registry's business, as is its place there.</summary>
+    internal int Users;
+    internal int Index;
 
     /// <summary>The cells of one writer: a worker's index, or <see cref="StatsRegistry.ControlWriter"/>.</summary>
     internal StatsCells Cells(int writer) => _cells[writer] ?? Create(writer);

@@ -52,33 +52,24 @@ internal sealed class ClusterDiscovery
     internal HostSet? HostsOf(ClusterConfig config) =>
         _running.TryGetValue(config.Name, out var discovery) && discovery.Config == config ? discovery.Hosts : null;
 
-    /// <summary>The clusters there are from now on. A cluster with the same configuration object is not asked for anew.</summary>
-    internal void Apply(IReadOnlyList<ClusterConfig> configs)
+    /// <summary>A new or changed cluster; of a kind that is not looked after here, only its predecessor ends. The same configuration object goes on as it is.</summary>
+    internal void Set(ClusterConfig config)
     {
-        var wanted = new Dictionary<string, ClusterConfig>(StringComparer.Ordinal);
-        foreach (var config in configs)
-        {
-            if (config.Type is DiscoveryType.StrictDns or DiscoveryType.LogicalDns)
-                wanted[config.Name] = config;
-        }
-        var gone = new List<string>();
-        foreach (var (name, discovery) in _running)
-        {
-            if (wanted.TryGetValue(name, out var config) && config == discovery.Config)
-                continue;
+        if (_running.TryGetValue(config.Name, out var old) && old.Config == config)
+            return;
+        Remove(config.Name);
+        if (config.Type is not (DiscoveryType.StrictDns or DiscoveryType.LogicalDns))
+            return;
+        var discovery = new DnsDiscovery(_loop, _resolver, config, _workers, _random, _changed);
+        _running.Add(config.Name, discovery);
+        discovery.Start();
+    }
+
+    /// <summary>The cluster is gone.</summary>
+    internal void Remove(string name)
+    {
+        if (_running.Remove(name, out var discovery))
             discovery.Stop();
-            gone.Add(name);
-        }
-        foreach (string name in gone)
-            _running.Remove(name);
-        foreach (var (name, config) in wanted)
-        {
-            if (_running.ContainsKey(name))
-                continue;
-            var discovery = new DnsDiscovery(_loop, _resolver, config, _workers, _random, _changed);
-            _running.Add(name, discovery);
-            discovery.Start();
-        }
     }
 
     /// <summary>Asks no more; the process ends.</summary>

@@ -44,7 +44,7 @@ public class RouterFilterTests
         using var plane = DataPlaneHarness.Http(out _);
         var ends = new StreamEnds();
         var client = plane.ConnectTo(plane.Manager(ends.Filter));
-        plane.Clusters.Apply([]);
+        plane.Clusters.Remove("up");
         Assert.StartsWith("HTTP/1.1 503 Service Unavailable\r\n", plane.Exchange(client, Get, "\r\n\r\n"));
         Assert.Equal(new EndedStream(503, "NC", "cluster_not_found", 0), ends.Single);
         Assert.Equal(1, plane.Stat("http.http.no_cluster"));

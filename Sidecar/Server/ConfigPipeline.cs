@@ -1,0 +1,431 @@
+using System;
+using System.Collections.Generic;
+using Sidecar.Config;
+using Sidecar.Downstream;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Telemetry;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream;
+using Sidecar.Upstream.Discovery;
+using Sidecar.Wire;
+using Sidecar.Xds;
+
+namespace Sidecar.Server;
+
+/// <summary>
+/// The way of the configuration from where it comes to where it serves:
+/// <code>
+///   files, control plane ──► SnapshotBuilder ──► Warming ──► SnapshotDelta ──► workers, a portion per turn
+///                            translate, refuse    wait        what changes
+/// </code>
+/// and back: what to ask the control plane for next. The start goes as Envoy's: clusters, their endpoints, then listeners, their routes; when all have
+/// answered or been given up, listeners serve.
+/// </summary>
+/// <remarks>Control loop only.</remarks>
+internal sealed class ConfigPipeline : IDiscoveryTarget
+{
+    private readonly EventLoop _loop;
+    private readonly IReadOnlyList<Worker> _workers;
+    private readonly SnapshotBuilder _builder;
+    private readonly ListenerSockets _sockets;
+    private readonly WorkerUpdates _control;
+    private readonly ClusterDiscovery _dns;
+    private readonly List<PushRecord> _warming = [];
+    private readonly HashSet<string> _confirmed = [];
+    private readonly Dictionary<string, string> _versions = [];
+    private HashSet<ConfigError> _toldErrors = [];
+    private DiscoverySource? _source;
+    private LastGoodFile? _lastGood;
+    private StartPhase _phase = StartPhase.Done;
+    private bool _clustersAnswered;
+    private bool _listenersAnswered;
+    private int _applying;
+
+    private enum StartPhase : byte { Clusters, Listeners, Done }
+
+    /// <param name="loop">The control loop.</param>
+    /// <param name="workers">Who gets the configuration.</param>
+    /// <param name="stats">The process's stats.</param>
+    /// <param name="nodeId">This proxy's node id; may be empty.</param>
+    /// <param name="drainTimeMs">How long connections of chains that are gone may go on.</param>
+    /// <param name="random">For jitter and load balancing on the control loop.</param>
+    internal ConfigPipeline(EventLoop loop, IReadOnlyList<Worker> workers, StatsRegistry stats, string nodeId, long drainTimeMs, FastRandom random)
+    {
+        _loop = loop;
+        _workers = workers;
+        _builder = new SnapshotBuilder(stats, workers.Count, nodeId, () => loop.UnixMs);
+        _sockets = new ListenerSockets(workers.Count);
+        Warming = new Warming(loop, _builder, stats, _sockets, workers.Count, drainTimeMs) { Ready = Flush };
+        ControlClusters = new Clusters(loop, stats.ControlWriter, random);
+        _control = new WorkerUpdates(loop, ControlClusters, null, null, drainTimeMs);
+        _dns = new ClusterDiscovery(loop, new DnsResolver(loop), workers.Count, random, OnHostsFound);
+    }
+
+    internal Snapshot Snapshot => _builder.Snapshot;
+    internal Warming Warming { get; }
+    internal PushJournal Journal { get; } = new();
+
+    /// <summary>The clusters as the control loop has them, for the services it calls itself; discovery first of all.</summary>
+    internal Clusters ControlClusters { get; }
+
+    /// <summary>What was refused when the configuration last changed.</summary>
+    internal IReadOnlyList<ConfigError> LastErrors { get; private set; } = [];
+
+    /// <summary>Refusals so far; a file's only when they are new.</summary>
+    internal long Rejections { get; private set; }
+
+    /// <summary>The version of the last answer that brought resources of a type; null before the first.</summary>
+    internal string? VersionOf(string typeUrl) => _versions.GetValueOrDefault(typeUrl);
+
+    /// <summary>Null without discovery; else whether there is a stream, and what was last heard about it.</summary>
+    internal (bool IsConnected, string Reason, long UnixMs)? Connection { get; private set; }
+
+    /// <summary>The start is over: everything asked for has come or been given up, and it serves.</summary>
+    internal bool IsStarted => _phase == StartPhase.Done;
+
+    /// <summary>The first clusters are there, and listeners are asked for.</summary>
+    internal bool HasClusters => _phase > StartPhase.Clusters;
+
+    /// <summary>Resources that are in use from the last good configuration, and that no control plane has confirmed yet.</summary>
+    internal int UnconfirmedCount
+    {
+        get
+        {
+            int count = 0;
+            foreach (var state in Snapshot.Resources)
+                count += IsUnconfirmed(state) ? 1 : 0;
+            return count;
+        }
+    }
+
+    /// <summary>The file of the last good configuration, when one is kept.</summary>
+    internal LastGoodFile? LastGood => _lastGood;
+
+    /// <summary>Called each time every worker has all it was given.</summary>
+    internal Action? AllApplied { get; set; }
+
+    // ---- files ----------------------------------------------------------------------------------------------------------
+
+    /// <summary>Takes all that a file or bootstrap holds. What could not be bound is among the errors.</summary>
+    internal SnapshotBuilder.Result TakeFile(ResourceSet set, string path, bool isStatic)
+    {
+        var record = new PushRecord("", path, "", _loop.UnixMs, _loop.NowNs);
+        var result = _builder.Build(set, isStatic);
+        Warming.Take(result);
+        AddBindErrors(result);
+        record.OnTranslated(result, result.Errors.Count, _loop.NowNs);
+        record.OnTaken(result);
+        Tell(result.Errors);
+        if (result.Changed > 0)
+        {
+            Journal.Add(record);
+            _warming.Add(record);
+        }
+        return result;
+    }
+
+    /// <summary>
+    /// Logs each error once until it is mended: a file that is written every second must not fill the log with the one mistake in it. Where in
+    /// the file it stands does not make it another error. Nothing is in use before the first file: its errors end the start.
+    /// </summary>
+    private void Tell(List<ConfigError> errors)
+    {
+        var told = new HashSet<ConfigError>(errors.Count);
+        foreach (var error in errors)
+        {
+            var what = error with { Line = 0, Column = 0 };
+            if (!told.Add(what) || _toldErrors.Contains(what))
+                continue;
+            Rejections++;
+            if (Snapshot.Number > 0)
+                Log.Error("config", $"{error}; the version in use stays");
+        }
+        _toldErrors = told;
+        LastErrors = errors;
+    }
+
+    /// <summary>Gives the workers what they do not have yet.</summary>
+    internal void Flush()
+    {
+        var applied = new List<PushRecord>();
+        for (int i = _warming.Count - 1; i >= 0; i--)
+        {
+            if (!_warming[i].IsWarm(_loop.NowNs))
+                continue;
+            applied.Add(_warming[i]);
+            _warming.RemoveAt(i);
+        }
+        if (Warming.TakeDelta() is { } delta)
+        {
+            Post(delta, applied);
+            foreach (string name in delta.RemovedClusters)
+                _dns.Remove(name);
+            foreach (var change in delta.Clusters)
+                _dns.Set(change.Config);
+        }
+        else
+        {
+            foreach (var record in applied)
+                record.OnApplied(_loop.NowNs);
+        }
+        Subscribe();
+    }
+
+    private void Post(SnapshotDelta delta, List<PushRecord> records)
+    {
+        _control.Add(delta, null);
+        var closing = _sockets.TakeClosing();
+        int missing = _workers.Count;
+        _applying++;
+        foreach (var worker in _workers)
+            worker.Loop.Post(() => worker.Updates.Add(delta, () => _loop.Post(OnApplied)));
+
+        void OnApplied()
+        {
+            if (--missing > 0)
+                return;
+            _sockets.Closed(closing);
+            Warming.Counts.ListenerCreateSuccess += delta.Listeners.Count * _workers.Count;
+            foreach (var record in records)
+                record.OnApplied(_loop.NowNs);
+            if (--_applying == 0)
+                AllApplied?.Invoke();
+        }
+    }
+
+    // Names that were resolved: through the same queue, so that the cluster is there when its hosts come.
+    private void OnHostsFound(ClusterConfig cluster, HostSet hosts)
+    {
+        var delta = new SnapshotDelta();
+        delta.Hosts.Add(new HostsChange(cluster.Slot, hosts));
+        Warming.Counts.ClusterUpdated++;
+        Post(delta, []);
+    }
+
+    /// <summary>The hosts of a cluster in use, wherever it has them from.</summary>
+    internal HostSet HostsOf(ClusterConfig cluster) =>
+        cluster.StaticHosts ?? _dns.HostsOf(cluster) ?? Snapshot.Find(ResourceTypes.Cluster, cluster.Name)?.Hosts ?? HostSet.Empty;
+
+    private void AddBindErrors(SnapshotBuilder.Result result)
+    {
+        result.Errors.AddRange(Warming.BindErrors);
+        Warming.BindErrors.Clear();
+    }
+
+    // ---- discovery ------------------------------------------------------------------------------------------------------
+
+    /// <summary>Starts to ask a control plane; until the start is over, listeners do not serve, unless a last good configuration does.</summary>
+    internal void Discover(DiscoverySource source, LastGoodFile? lastGood)
+    {
+        _source = source;
+        _lastGood = lastGood;
+        Connection = (false, "not connected yet", _loop.UnixMs);
+        if (lastGood is not null && TakeLastGood(lastGood))
+        {
+            Warming.Discovers = true;
+            Flush();
+        }
+        else
+        {
+            Warming.Discovers = true;
+            Warming.HoldsListeners = true;
+        }
+        _phase = StartPhase.Clusters;
+        source.Start();
+        source.Subscribe(ResourceTypes.Cluster, wildcard: true, []);
+        Subscribe();
+    }
+
+    internal void Stop()
+    {
+        _source?.Stop();
+        _dns.Stop();
+    }
+
+    public IReadOnlyList<ResourceRejection> OnUpdate(DiscoveryUpdate update)
+    {
+        if (!Snapshot.Knows(update.TypeUrl))
+            return [new ResourceRejection("", "", $"resources of type {update.TypeUrl} are not taken")];
+        var record = new PushRecord(update.TypeUrl, update.Source, update.SystemVersion, _loop.UnixMs, update.ReceivedNs) { Bytes = update.Bytes };
+        var removed = Confirm(update);
+        bool isWildcard = update.TypeUrl is ResourceTypes.Cluster or ResourceTypes.Listener;
+        // A named resource goes with those who name it; a control plane can only say that there is none.
+        var result = _builder.Take(update.TypeUrl, update.Resources, isWildcard ? removed : []);
+        if (update.TypeUrl == ResourceTypes.Listener)
+            CheckAddresses(result);
+        record.OnTranslated(result, result.Errors.Count + update.Malformed.Count, _loop.NowNs);
+        Warming.Take(result);
+        if (!isWildcard)
+            Warming.GiveUp(update.TypeUrl, removed);
+        AddBindErrors(result);
+        record.OnTaken(result);
+
+        if (result.Errors.Count + update.Malformed.Count == 0)
+            _versions[update.TypeUrl] = update.SystemVersion;
+        _clustersAnswered |= update.TypeUrl == ResourceTypes.Cluster;
+        _listenersAnswered |= update.TypeUrl == ResourceTypes.Listener;
+        Report(update, result, record);
+        _warming.Add(record);
+        Advance();
+        if (result.Changed > 0)
+            _lastGood?.Touch();
+        return Rejected(update.TypeUrl, result);
+    }
+
+    public void OnFetchTimeout(string typeUrl, IReadOnlyList<string> names)
+    {
+        _clustersAnswered |= typeUrl == ResourceTypes.Cluster && names.Count == 0;
+        _listenersAnswered |= typeUrl == ResourceTypes.Listener && names.Count == 0;
+        Warming.GiveUp(typeUrl, names);
+        Advance();
+    }
+
+    public void OnExpired(string typeUrl, IReadOnlyList<string> names)
+    {
+        if (!Snapshot.Knows(typeUrl))
+            return;
+        Log.Info("config", $"{PushRecord.KindOf(typeUrl)}: the time to live of {names.Count} resources is over");
+        Warming.Take(_builder.Take(typeUrl, [], names));
+        Advance();
+    }
+
+    public void OnConnection(bool connected, string reason)
+    {
+        Connection = (connected, reason, _loop.UnixMs);
+        if (connected)
+            Log.Info("config", $"connected to the control plane: {reason}");
+        else
+            Log.Warning("config", $"no control plane: {reason}; what is in use goes on");
+    }
+
+    /// <summary>The next step of the start when its time has come; and whatever is ready goes to the workers.</summary>
+    private void Advance()
+    {
+        if (_phase == StartPhase.Clusters && _clustersAnswered && Warming.IsWarm(ResourceTypes.Cluster))
+        {
+            _phase = StartPhase.Listeners;
+            _source?.Subscribe(ResourceTypes.Listener, wildcard: true, []);
+        }
+        if (_phase == StartPhase.Listeners && _listenersAnswered && Warming.IsWarm(ResourceTypes.Listener))
+        {
+            _phase = StartPhase.Done;
+            Warming.ReleaseListeners();
+            foreach (var error in Warming.BindErrors)
+                Log.Error("config", error.ToString());
+        }
+        Flush();
+        if (_phase == StartPhase.Done && _applying == 0)
+            AllApplied?.Invoke();
+    }
+
+    private void Subscribe()
+    {
+        if (_source is null)
+            return;
+        if (Warming.EndpointNamesChanged)
+        {
+            Warming.EndpointNamesChanged = false;
+            _source.Subscribe(ResourceTypes.ClusterLoadAssignment, wildcard: false, [.. Warming.EndpointNames]);
+        }
+        if (Warming.RouteNamesChanged)
+        {
+            Warming.RouteNamesChanged = false;
+            _source.Subscribe(ResourceTypes.RouteConfiguration, wildcard: false, [.. Warming.RouteNames]);
+        }
+    }
+
+    private void CheckAddresses(SnapshotBuilder.Result result)
+    {
+        for (int i = result.Accepted.Count - 1; i >= 0; i--)
+        {
+            var state = result.Accepted[i];
+            if (_sockets.Check((ListenerConfig)state.Accepted!.Translated) is not { } reason)
+                continue;
+            Warming.RefuseListener(state, reason);
+            result.Accepted.RemoveAt(i);
+        }
+    }
+
+    private void Report(DiscoveryUpdate update, SnapshotBuilder.Result result, PushRecord record)
+    {
+        Journal.Add(record);
+        var errors = new List<ConfigError>(result.Errors);
+        foreach (var malformed in update.Malformed)
+        {
+            var error = new ConfigError(update.Source, ResourceTypes.Noun(update.TypeUrl) + " " + malformed.Name, malformed.Path, malformed.Reason);
+            errors.Add(error);
+            if (malformed.Name.Length == 0)
+                continue;
+            var state = Snapshot.FindOrAdd(update.TypeUrl, malformed.Name);
+            state.RefusedUnixMs = _loop.UnixMs;
+            state.Errors = [error];
+        }
+        LastErrors = errors;
+        Rejections += errors.Count;
+        foreach (var error in errors)
+            Log.Error("config", $"{error}; the version in use stays");
+        // Endpoints change all the time; a push of them is told only to who asks for details, unless something is wrong with it.
+        var level = update.TypeUrl == ResourceTypes.ClusterLoadAssignment && record.Refused == 0 ? LogLevel.Debug : LogLevel.Info;
+        if (!Log.IsEnabled(level))
+            return;
+        string text = $"{record.Kind}: version {update.SystemVersion} from {update.Source}: {record.Added} added, {record.Modified} modified, {record.Removed} removed, "
+            + $"{record.Unchanged} unchanged, {record.Refused} refused, {record.WaitingCount} warming; translated in {record.TranslateUs} us";
+        if (level == LogLevel.Debug)
+            Log.Debug("config", text);
+        else
+            Log.Info("config", text);
+    }
+
+    private static IReadOnlyList<ResourceRejection> Rejected(string typeUrl, SnapshotBuilder.Result result)
+    {
+        if (result.Errors.Count == 0)
+            return [];
+        var list = new List<ResourceRejection>(result.Errors.Count);
+        int noun = ResourceTypes.Noun(typeUrl).Length + 1;
+        foreach (var error in result.Errors)
+            list.Add(new ResourceRejection(error.Resource[noun..], error.Path, error.Reason));
+        return list;
+    }
+
+    // ---- the last good configuration ----------------------------------------------------------------------------------------
+
+    private bool TakeLastGood(LastGoodFile file)
+    {
+        var resources = file.Read();
+        if (resources is null)
+            return false;
+        int count = 0;
+        foreach (string typeUrl in LastGoodFile.Types)
+        {
+            var result = _builder.Take(typeUrl, resources.FindAll(r => r.TypeUrl == typeUrl), []);
+            Warming.Take(result);
+            AddBindErrors(result);
+            foreach (var error in result.Errors)
+                Log.Error("config", error.ToString());
+            count += result.Accepted.Count;
+        }
+        Log.Warning("config", $"serving the last good configuration, {count} resources from {file.Path}, until the control plane answers");
+        return count > 0;
+    }
+
+    /// <summary>What an update removes: with the first one of listeners or clusters, also what only the last good configuration has.</summary>
+    private IReadOnlyList<string> Confirm(DiscoveryUpdate update)
+    {
+        if (_lastGood is null || update.TypeUrl is not (ResourceTypes.Cluster or ResourceTypes.Listener) || !_confirmed.Add(update.TypeUrl))
+            return update.Removed;
+        var removed = new HashSet<string>(update.Removed);
+        foreach (var state in Snapshot.Of(update.TypeUrl).Values)
+        {
+            if (IsUnconfirmed(state))
+                removed.Add(state.Name);
+        }
+        foreach (var resource in update.Resources)
+            removed.Remove(resource.Name);
+        return [.. removed];
+    }
+
+    /// <summary>In use from the last good configuration, and no control plane has said the same yet.</summary>
+    internal bool IsUnconfirmed(ResourceState state) => _lastGood is not null && state.Accepted?.Resource.Source == _lastGood.Path;
+}
