@@ -20,7 +20,7 @@ internal static class RunCommand
         Runs the data plane until SIGTERM; SIGHUP reads the configuration again.
 
           --snapshot PATH           a config dump (JSON) or a folder of resource files (.json, .pb); watched, and applied when it changes
-          -c, --config-path PATH    an Envoy bootstrap (JSON), whose static resources are taken
+          -c, --config-path PATH    an Envoy bootstrap (JSON): static resources, and where to ask for the others
           --concurrency N           worker threads, 1 to 256; 0, the default, is one for each processor this process may use: those of its
                                     affinity mask (cpuset), and no more than the CPU quota of its cgroup, which counts rounded up (1.5 is 2)
           -l, --log-level L         trace, debug, info, warning, error, critical or off (default info)
@@ -30,6 +30,7 @@ internal static class RunCommand
           --prometheus-address A    IP:PORT of /stats/prometheus, with --snapshot, or off (default 0.0.0.0:15090)
           --service-node ID         who we are to the control plane (default: the bootstrap's node.id)
           --service-cluster NAME    and in which cluster (default: its node.cluster)
+          --cache-dir DIR           keeps the last configuration a control plane gave here, and serves it at the next start until one answers
 
         """;
 
@@ -45,6 +46,7 @@ internal static class RunCommand
         ["--drain-time-s"] = "drain-time-s",
         ["--readiness-address"] = "readiness-address",
         ["--prometheus-address"] = "prometheus-address",
+        ["--cache-dir"] = "cache-dir",
         ["--service-node"] = "service-node",
         ["--service-cluster"] = "service-cluster",
     };
@@ -117,6 +119,7 @@ internal static class RunCommand
             DrainTimeMs = line.Number("drain-time-s", 5, 0, 86_400) * 1000,
             ReadinessAddress = readiness,
             PrometheusAddress = prometheus,
+            CacheFolder = line.Value("cache-dir"),
             NodeId = line.Value("service-node"),
             NodeCluster = line.Value("service-cluster"),
         };

@@ -141,10 +141,11 @@ internal sealed class SnapshotBuilder
         foreach (string typeUrl in s_order)
         {
             var gone = new List<string>();
-            foreach (string name in Snapshot.Of(typeUrl).Keys)
+            foreach (var state in Snapshot.Of(typeUrl).Values)
             {
-                if (!present.Contains((typeUrl, name)))
-                    gone.Add(name);
+                // What discovery brought is not the bootstrap's to remove.
+                if (state.IsStatic == isStatic && !present.Contains((typeUrl, state.Name)))
+                    gone.Add(state.Name);
             }
             Remove(typeUrl, gone, result, evenStatic: isStatic);
             foreach (var resource in set.Resources)

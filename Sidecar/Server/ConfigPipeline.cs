@@ -82,8 +82,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     /// <summary>Null without discovery; else whether there is a stream, and what was last heard about it.</summary>
     internal (bool IsConnected, string Reason, long UnixMs)? Connection { get; private set; }
 
-    /// <summary>The start is over: everything asked for has come or been given up, and it serves.</summary>
-    internal bool IsStarted => _phase == StartPhase.Done;
+    /// <summary>Listeners serve: everything asked for at the start has come or been given up, or the last good configuration is in its place.</summary>
+    internal bool IsServing => !Warming.HoldsListeners;
 
     /// <summary>The first clusters are there, and listeners are asked for.</summary>
     internal bool HasClusters => _phase > StartPhase.Clusters;
@@ -102,6 +102,9 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
 
     /// <summary>The file of the last good configuration, when one is kept.</summary>
     internal LastGoodFile? LastGood => _lastGood;
+
+    /// <summary>Called when the first configuration is there, before anybody can connect.</summary>
+    internal Action? Starting { get; set; }
 
     /// <summary>Called each time every worker has all it was given.</summary>
     internal Action? AllApplied { get; set; }
@@ -216,7 +219,15 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
 
     // ---- discovery ------------------------------------------------------------------------------------------------------
 
-    /// <summary>Starts to ask a control plane; until the start is over, listeners do not serve, unless a last good configuration does.</summary>
+    /// <summary>A control plane will be asked: what is missing in the bootstrap may still come, and until the start is over no listener serves.</summary>
+    internal void ExpectDiscovery()
+    {
+        _phase = StartPhase.Clusters;
+        Warming.Discovers = true;
+        Warming.HoldsListeners = true;
+    }
+
+    /// <summary>Starts to ask a control plane. A last good configuration serves until it answers.</summary>
     internal void Discover(DiscoverySource source, LastGoodFile? lastGood)
     {
         _source = source;
@@ -224,15 +235,9 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         Connection = (false, "not connected yet", _loop.UnixMs);
         if (lastGood is not null && TakeLastGood(lastGood))
         {
-            Warming.Discovers = true;
+            Warming.ReleaseListeners();
             Flush();
         }
-        else
-        {
-            Warming.Discovers = true;
-            Warming.HoldsListeners = true;
-        }
-        _phase = StartPhase.Clusters;
         source.Start();
         source.Subscribe(ResourceTypes.Cluster, wildcard: true, []);
         Subscribe();
@@ -311,12 +316,14 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (_phase == StartPhase.Listeners && _listenersAnswered && Warming.IsWarm(ResourceTypes.Listener))
         {
             _phase = StartPhase.Done;
+            if (!IsServing)
+                Starting?.Invoke();
             Warming.ReleaseListeners();
             foreach (var error in Warming.BindErrors)
                 Log.Error("config", error.ToString());
         }
         Flush();
-        if (_phase == StartPhase.Done && _applying == 0)
+        if (_applying == 0)
             AllApplied?.Invoke();
     }
 

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.IO;
 using System.Text;
 using Sidecar.Config;
 using Sidecar.Downstream;
@@ -90,15 +91,30 @@ internal sealed class ProxyServer : ITimerOwner
     /// <returns>Every error; empty when the server may <see cref="Run"/>.</returns>
     internal IReadOnlyList<ConfigError> Start()
     {
-        State = ServerState.Initializing;
         Signals.IgnoreBrokenPipe();
         var set = Read();
-        string nodeId = Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap).NodeId : "";
-        Config = new ConfigPipeline(Loop, _workers, Stats, nodeId, _options.DrainTimeMs, new FastRandom(Entropy.Next())) { AllApplied = OnAllApplied };
+        var facts = Bootstrap is { } bootstrap
+            ? BootstrapReader.Read(bootstrap, new NodeOverrides(_options.NodeId, _options.NodeCluster), ProductVersion.Text)
+            : null;
+        var discovery = ReadDiscovery(set, facts);
+        Config = new ConfigPipeline(Loop, _workers, Stats, _options.NodeId ?? facts?.NodeId ?? "", _options.DrainTimeMs, new FastRandom(Entropy.Next()))
+        {
+            AllApplied = OnAllApplied,
+            Starting = ReleaseStartupGarbage,
+        };
+        if (discovery is not null)
+            Config.ExpectDiscovery();
         var result = Config.TakeFile(set, Source, isStatic: _options.BootstrapPath is not null);
         if (result.Errors.Count > 0)
             return result.Errors;
         Config.Flush();
+        if (discovery is not null)
+        {
+            if (MakeCacheFolder() is { } error)
+                return [error];
+            var source = DiscoverySources.Create(discovery, facts!.Node, Loop, Config.ControlClusters, Stats, Config, new FastRandom(Entropy.Next()));
+            Config.Discover(source, _options.CacheFolder is { } folder ? new LastGoodFile(Loop, Snapshot, folder, facts.NodeId) : null);
+        }
         ReleaseStartupGarbage();
         foreach (var worker in _workers)
             worker.Start();
@@ -112,6 +128,42 @@ internal sealed class ProxyServer : ITimerOwner
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
         return [];
+    }
+
+    /// <summary>What the bootstrap says about discovery; null when there is none. What is wrong with it joins the problems of the bootstrap.</summary>
+    private static DiscoveryConfig? ReadDiscovery(ResourceSet set, BootstrapFacts? facts)
+    {
+        if (set.Bootstrap is not { } bootstrap || facts is null)
+            return null;
+        var problems = new WireProblems();
+        var config = DiscoveryConfig.Read(bootstrap.Bytes.Span, problems);
+        foreach (var problem in problems.List)
+            set.Add(ConfigError.From(problem, bootstrap.Source, "bootstrap"));
+        if (!config.IsUsed)
+            return null;
+        if (facts.NodeProblem is { } missing)
+            set.Add(new ConfigError(bootstrap.Source, "bootstrap", "node", missing));
+        foreach (string cluster in config.ControlPlanes)
+        {
+            if (!set.Resources.Exists(r => r.TypeUrl == ResourceTypes.Cluster && r.Name == cluster))
+                set.Add(new ConfigError(bootstrap.Source, "bootstrap", "dynamic_resources", $"unknown cluster '{cluster}': add it to static_resources.clusters"));
+        }
+        return config;
+    }
+
+    private ConfigError? MakeCacheFolder()
+    {
+        if (_options.CacheFolder is not { } folder)
+            return null;
+        try
+        {
+            Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            return null;
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return new ConfigError("--cache-dir " + folder, "", "", failure.Message);
+        }
     }
 
     /// <summary>
@@ -254,7 +306,11 @@ internal sealed class ProxyServer : ITimerOwner
 
     private void OnAllApplied()
     {
-        if (State is ServerState.Live or ServerState.Draining || !Config.IsStarted)
+        if (State is ServerState.Live or ServerState.Draining)
+            return;
+        if (Config.HasClusters)
+            State = ServerState.Initializing;
+        if (!Config.IsServing)
             return;
         State = ServerState.Live;
         Started?.Invoke();
@@ -273,6 +329,7 @@ internal sealed class ProxyServer : ITimerOwner
         Log.Info("main", $"caught SIGTERM, draining for up to {_options.DrainTimeMs} ms");
         State = ServerState.Draining;
         _files?.Stop();
+        Config.Stop();
         _drainEndMs = Loop.NowMs + _options.DrainTimeMs;
         StartDrain(stopAccepting: false);
         Loop.Schedule(_drainCheck, DrainCheckMs);

@@ -11,6 +11,9 @@ internal sealed record ServerOptions
     /// <summary>An Envoy bootstrap; read once.</summary>
     internal string? BootstrapPath { get; init; }
 
+    /// <summary>Where the last good configuration of a control plane is kept; null: it is not.</summary>
+    internal string? CacheFolder { get; init; }
+
     /// <summary>Workers.</summary>
     internal int Concurrency { get; init; } = 1;
 

@@ -64,10 +64,5 @@ internal static class ControlPlaneStats
 internal static class DiscoveryStats
 {
     /// <summary>The control loop's cells of a scope that lives as long as the process.</summary>
-    internal static StatsCells Permanent(StatsRegistry registry, StatsSchema schema, string prefix)
-    {
-        var scope = registry.Scope(schema, prefix);
-        scope.Generation = long.MaxValue;
-        return scope.Cells(registry.ControlWriter);
-    }
+    internal static StatsCells Permanent(StatsRegistry registry, StatsSchema schema, string prefix) => registry.Scope(schema, prefix).Cells(registry.ControlWriter);
 }
