@@ -64,6 +64,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     }
 
     internal Snapshot Snapshot => _builder.Snapshot;
+    internal SecretStore Secrets => _builder.Secrets;
     internal Warming Warming { get; }
     internal PushJournal Journal { get; } = new();
 

@@ -37,6 +37,7 @@ internal sealed class ProxyServer : ITimerOwner
     private readonly LoopTimer _drainCheck;
     private readonly List<IDisposable> _signals = [];
     private FileSource? _files;
+    private FolderWatch? _secretFiles;
     private long _drainEndMs;
     private int _exitCode;
 
@@ -127,6 +128,8 @@ internal sealed class ProxyServer : ITimerOwner
             if (!_files.Start())
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
+        Config.Secrets.FilesChanged = WatchSecretFiles;
+        WatchSecretFiles();
         return [];
     }
 
@@ -178,6 +181,30 @@ internal sealed class ProxyServer : ITimerOwner
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
+    /// <summary>Certificates, keys and authorities in files are read again when their folders change; the snapshot itself may well be elsewhere.</summary>
+    private void WatchSecretFiles()
+    {
+        var folders = Config.Secrets.Folders;
+        if (folders.Count == 0)
+            return;
+        _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles);
+        foreach (string folder in folders)
+        {
+            if (!_secretFiles.Watch(folder))
+                Log.Warning("config", $"{folder} cannot be watched (inotify); send SIGHUP after a change of certificates");
+        }
+    }
+
+    private void RefreshSecretFiles()
+    {
+        int changed = Config.Secrets.RefreshFiles();
+        if (changed > 0)
+            Log.Info("config", $"certificate files changed: {changed} TLS contexts are new");
+    }
+
+    /// <summary>TLS contexts in use.</summary>
+    internal IEnumerable<TlsContext> TlsContexts => Config.Secrets.Contexts;
+
     /// <summary>Runs the control loop until the end of the process.</summary>
     /// <returns>The exit code.</returns>
     internal int Run()
@@ -203,6 +230,7 @@ internal sealed class ProxyServer : ITimerOwner
         if (State == ServerState.Draining)
             return;
         long startNs = Loop.NowNs;
+        RefreshSecretFiles();
         var result = Config.TakeFile(Read(), Source, isStatic: _options.BootstrapPath is not null);
         Config.Flush();
         ConfigReloads++;
@@ -330,6 +358,7 @@ internal sealed class ProxyServer : ITimerOwner
         Log.Info("main", $"caught SIGTERM, draining for up to {_options.DrainTimeMs} ms");
         State = ServerState.Draining;
         _files?.Stop();
+        _secretFiles?.Stop();
         Config.Stop();
         _drainEndMs = Loop.NowMs + _options.DrainTimeMs;
         StartDrain(stopAccepting: false);
