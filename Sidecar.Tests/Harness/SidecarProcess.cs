@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
@@ -43,7 +44,7 @@ internal sealed class SidecarProcess : BackgroundProcess
     internal static SidecarProcess Start(string snapshot, int adminPort, int concurrency = 1, params string[] more)
     {
         Require();
-        return new SidecarProcess(null, null, adminPort, ProjectTree.Executable, [.. RunArguments(snapshot, concurrency), .. OwnPorts(adminPort), .. more]);
+        return new SidecarProcess(null, null, adminPort, ProjectTree.Executable, [.. RunArguments(snapshot, concurrency, more), .. OwnPorts(adminPort), .. more]);
     }
 
     /// <summary>
@@ -51,9 +52,10 @@ internal sealed class SidecarProcess : BackgroundProcess
     /// user with an admin port of its own.
     /// </summary>
     /// <param name="executable">A copy that user can read; the clone may lie where it cannot.</param>
-    internal static SidecarProcess RunWithin(NetworkNamespace within, string executable, string snapshot, int uid = ProxyUid, int adminPort = 15000)
+    internal static SidecarProcess RunWithin(NetworkNamespace within, string executable, string snapshot, int uid = ProxyUid, int adminPort = 15000, string[]? flags = null)
     {
-        var process = new SidecarProcess(within, uid, adminPort, executable, [.. RunArguments(snapshot, 1), .. adminPort == 15000 ? [] : OwnPorts(adminPort)]);
+        var process = new SidecarProcess(
+            within, uid, adminPort, executable, [.. RunArguments(snapshot, 1, flags ?? []), .. adminPort == 15000 ? [] : OwnPorts(adminPort), .. flags ?? []]);
         process.WaitUntilReady();
         return process;
     }
@@ -121,8 +123,12 @@ internal sealed class SidecarProcess : BackgroundProcess
 
     private string AdminUrl(string path) => "http://127.0.0.1:" + AdminPort.ToString(CultureInfo.InvariantCulture) + path;
 
-    private static string[] RunArguments(string snapshot, int concurrency) =>
-        ["run", "--snapshot", snapshot, "--concurrency", concurrency.ToString(CultureInfo.InvariantCulture), "--log-level", "info"];
+    // A flag may be given once: a test's own log level takes the place of this one.
+    private static string[] RunArguments(string snapshot, int concurrency, params string[] more) =>
+    [
+        "run", "--snapshot", snapshot, "--concurrency", concurrency.ToString(CultureInfo.InvariantCulture),
+        .. Array.IndexOf(more, "--log-level") < 0 ? ["--log-level", "info"] : Array.Empty<string>(),
+    ];
 
     // Several sidecars in one namespace: only one can have Istio's fixed ports.
     private static string[] OwnPorts(int adminPort) =>

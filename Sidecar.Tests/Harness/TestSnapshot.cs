@@ -65,6 +65,19 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>Has a listener's chains terminate TLS.</summary>
+    /// <param name="context">Members of a DownstreamTlsContext.</param>
+    internal TestSnapshot Tls(string name, string context)
+    {
+        foreach (var chain in _listeners[name]["active_state"]!["listener"]!["filter_chains"]!.AsArray())
+        {
+            chain!["transport_socket"] = Object("""
+                {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", $context}}
+                """, ("context", context));
+        }
+        return this;
+    }
+
     /// <summary>A STATIC cluster of loopback ports.</summary>
     internal TestSnapshot Cluster(string name, bool http2, params int[] ports) => Cluster(name, http2, "", ports);
 

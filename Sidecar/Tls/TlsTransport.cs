@@ -100,6 +100,9 @@ internal sealed unsafe class TlsTransport : Transport
     // ---- facts -------------------------------------------------------------------------------------------------------
 
     internal TlsContext Context => _context;
+
+    /// <summary>OpenSSL's object; 0 before the handshake begins.</summary>
+    internal nint Handle => _ssl;
     internal override bool IsReady => _ready;
     internal override bool HasUnsent => !_unsent.IsEmpty;
     internal override string FailureReason => _failure;
@@ -493,8 +496,11 @@ internal sealed unsafe class TlsTransport : Transport
             _smallLeft -= (int)written;
             return (int)written;
         }
-        OpenSsl.SSL_get_error(_ssl, returned);
+        // As Envoy: a renegotiation that begins in the middle of a write is not waited for.
+        bool renegotiates = OpenSsl.SSL_get_error(_ssl, returned) == OpenSsl.ErrorWantRead;
         Fail(fd);
+        if (renegotiates)
+            _failure = "TLS_error:renegotiation during a write:TLS_error_end";
         return -1;
     }
 
