@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Sidecar.Tests.Harness;
 using Xunit;
 
@@ -110,10 +111,16 @@ public class AdminEndpointsTests : IDisposable
     [Fact]
     public void Listeners_TextAndJson()
     {
-        Assert.Contains("http::127.0.0.1:0\n", _server.Ask("/listeners").Body);
+        string text = _server.Ask("/listeners").Body;
+        var line = Regex.Match(text, "^http::127\\.0\\.0\\.1:([1-9][0-9]*)\n", RegexOptions.Multiline);
+        Assert.True(line.Success, text);
         var statuses = _server.AskJson("/listeners?format=json").GetProperty("listener_statuses");
         Assert.Equal(2, statuses.GetArrayLength());
-        Assert.Equal("127.0.0.1", statuses[0].GetProperty("local_address").GetProperty("socket_address").GetProperty("address").GetString());
+        var address = statuses[0].GetProperty("local_address").GetProperty("socket_address");
+        Assert.Equal("127.0.0.1", address.GetProperty("address").GetString());
+        // The port that the kernel chose, and that really is listened on.
+        Assert.Equal(line.Groups[1].Value, address.GetProperty("port_value").GetInt32().ToString());
+        using var client = TestPeer.Connect(Sidecar.Net.Address.Loopback((ushort)address.GetProperty("port_value").GetInt32()));
     }
 
     [Fact]

@@ -245,6 +245,52 @@ public class HttpConnectionTests
         Assert.Equal(1, plane.Stat("http.http.downstream_cx_drain_close"));
     }
 
+    [Theory]
+    [InlineData("DEFAULT", "connection: close\r\n")]
+    [InlineData("MODIFY_ONLY", null)]
+    public void HealthChecksFailed_Http1_ResponsesSayClose_WhereDrainTypeIsDefault(string drainType, string? close)
+    {
+        using var plane = DataPlaneHarness.HttpOfDrainType(drainType);
+        var client = plane.Connect();
+        Assert.DoesNotContain("connection", plane.Exchange(client, Get, "x"));
+        plane.Scope.FailsHealthChecks = true;
+        // An idle connection is not told: it learns by its next response.
+        plane.Loop.Settle();
+        Assert.False(client.End);
+        client.Send(Get);
+        if (close is not null)
+        {
+            Assert.Contains(close, plane.ExpectEnd(client));
+            plane.Scope.FailsHealthChecks = false;
+            client = plane.Connect();
+        }
+        for (int i = 0; i < 2; i++)
+            Assert.DoesNotContain("connection", plane.Exchange(client, Get, "x"));
+    }
+
+    [Theory]
+    [InlineData("DEFAULT", true)]
+    [InlineData("MODIFY_ONLY", false)]
+    public void HealthChecksFailed_Http2_GoesAway_WhereDrainTypeIsDefault(string drainType, bool goesAway)
+    {
+        using var plane = DataPlaneHarness.HttpOfDrainType(drainType);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        plane.Scope.FailsHealthChecks = true;
+        client.Send(H2.Headers(1, H2.Get()));
+        if (goesAway)
+            Assert.Equal(int.MaxValue, (int)client.Expect(FrameType.GoAway, 0).Word());
+        client.ExpectEnd(1);
+        plane.Loop.Advance(5_000);
+        if (goesAway)
+        {
+            plane.ExpectEnd(client.Peer);
+            return;
+        }
+        client.Send(H2.Headers(3, H2.Get()));
+        client.ExpectEnd(3);
+        Assert.DoesNotContain(client.Frames, frame => frame.Type == FrameType.GoAway);
+    }
+
     [Fact]
     public void Drain_Http2_GoesAwayInTwoSteps()
     {

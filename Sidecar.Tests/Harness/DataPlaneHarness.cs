@@ -59,6 +59,14 @@ internal sealed class DataPlaneHarness : IDisposable
         return plane;
     }
 
+    /// <summary>An HTTP listener "http" with a drain_type, that answers every request with "x".</summary>
+    internal static DataPlaneHarness HttpOfDrainType(string drainType)
+    {
+        var plane = new DataPlaneHarness();
+        plane.Apply(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x")).WithListener("http", $""" "drain_type": "{drainType}" """));
+        return plane;
+    }
+
     /// <summary>Applies a snapshot; anything refused fails the test.</summary>
     internal void Apply(TestSnapshot snapshot)
     {

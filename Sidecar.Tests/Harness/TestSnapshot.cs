@@ -78,6 +78,15 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>Fields of a listener that is there besides, as JSON members.</summary>
+    internal TestSnapshot WithListener(string name, string members)
+    {
+        var listener = _listeners[name]["active_state"]!["listener"]!;
+        foreach (var (field, value) in Object("{" + members + "}"))
+            listener[field] = value?.DeepClone();
+        return this;
+    }
+
     /// <summary>A STATIC cluster of loopback ports.</summary>
     internal TestSnapshot Cluster(string name, bool http2, params int[] ports) => Cluster(name, http2, "", ports);
 

@@ -37,6 +37,39 @@ public sealed class AdminDrainTests
         Assert.Equal(outbound, second.Get("/").Header("connection"));
     }
 
+    [SkippableTheory]
+    [InlineData("/drain_listeners?graceful", true)]
+    [InlineData("/drain_listeners?graceful&skip_exit", false)]
+    public void DrainListenersGraceful_ListenersCloseAfterTheDrainTime(string page, bool closes)
+    {
+        using var folder = new TestFolder();
+        int port = FreePort.Next();
+        using var sidecar = SidecarProcess.Run(folder.Write("s.json", new TestSnapshot().Http("a", port, TestSnapshot.Answer("in")).ToString()), 1, "--drain-time-s", "1");
+        Assert.Equal("OK\n", sidecar.Admin(page, "POST"));
+        if (closes)
+        {
+            sidecar.WaitUntil(() => !Accepts(port), "the listener did not close");
+            Assert.Equal(1, sidecar.Stat("listener_manager.listener_stopped"));
+            return;
+        }
+        sidecar.WaitUntil(() => SaysClose(port), "the listener does not drain");
+        Assert.Equal(0, sidecar.Stat("listener_manager.listener_stopped"));
+    }
+
+    [SkippableFact]
+    public void HealthcheckFail_EndsConnections_OfListenersThatDrainByDefault_UntilOk()
+    {
+        using var folder = new TestFolder();
+        int[] ports = FreePort.Next(2);
+        var snapshot = new TestSnapshot().Http("a", ports[0], TestSnapshot.Answer("x")).Http("b", ports[1], TestSnapshot.Answer("x"));
+        using var sidecar = SidecarProcess.Run(folder.Write("s.json", snapshot.WithListener("b", """ "drain_type": "MODIFY_ONLY" """).ToString()));
+        sidecar.Admin("/healthcheck/fail", "POST");
+        sidecar.WaitUntil(() => SaysClose(ports[0]), "responses of the default listener do not end their connections");
+        Assert.False(SaysClose(ports[1]));
+        sidecar.Admin("/healthcheck/ok", "POST");
+        sidecar.WaitUntil(() => !SaysClose(ports[0]), "responses still end their connections");
+    }
+
     private static bool SaysClose(int port)
     {
         using var client = new RawClient(port);

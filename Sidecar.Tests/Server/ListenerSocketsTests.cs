@@ -46,6 +46,27 @@ public sealed class ListenerSocketsTests : IDisposable
     }
 
     [Fact]
+    public void PortZero_OnePortForAllWorkers_AndTheListenerIsThere()
+    {
+        var sockets = new ListenerSockets(3);
+        var listener = Listener(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x")));
+        Assert.Equal("127.0.0.1:0", Assert.Single(sockets.AddressesOf(listener)).ToString());
+        Assert.True(sockets.TryOpen(listener, _made, out string reason), reason);
+        var actual = Assert.Single(sockets.AddressesOf(listener));
+        Assert.NotEqual(0, actual.Port);
+        Assert.Equal([0, 1, 2], _made.Select(m => m.Worker));
+        foreach (var made in _made)
+        {
+            Assert.True(Sidecar.Linux.Sockets.LocalAddress(made.Fd, out var bound).Ok);
+            Assert.Equal(actual, Sidecar.Net.Address.From(bound));
+        }
+        // The next version of it keeps the port.
+        Assert.True(sockets.TryOpen(Listener(new TestSnapshot().Http("http", 0, TestSnapshot.Answer("y"))), _made, out _));
+        Assert.Equal(actual, Assert.Single(sockets.AddressesOf(listener)));
+        Assert.Equal(3, _made.Count);
+    }
+
+    [Fact]
     public void RemovedAndBack_IsBoundAgain_AlsoBeforeTheWorkersHaveClosed()
     {
         var sockets = new ListenerSockets(1);

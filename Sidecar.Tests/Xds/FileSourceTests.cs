@@ -83,6 +83,40 @@ public class FileSourceTests : IDisposable
     }
 
     [Fact]
+    public void AnotherFileInTheFolder_IsNoChange()
+    {
+        string path = _folder.Write("snapshot.json", "one");
+        Watch(path);
+        _folder.Write("other.json", "x");
+        File.WriteAllText(_folder.PathOf("snapshot.json.tmp"), "x");
+        Directory.CreateDirectory(_folder.PathOf("..data"));
+        ExpectNoChange();
+        _folder.Write("snapshot.json", "two");
+        ExpectChange();
+    }
+
+    /// <summary>A link of that folder to another entry of it: both count, and after it was moved the new one does.</summary>
+    [Fact]
+    public void LinkWithinTheFolder_WhereItLeadsCounts()
+    {
+        _folder.Write("v1.json", "one");
+        _folder.Write("v2.json", "one");
+        File.CreateSymbolicLink(_folder.PathOf("snapshot.json"), "v1.json");
+        Watch(_folder.PathOf("snapshot.json"));
+        _folder.Write("v2.json", "two");
+        ExpectNoChange();
+        _folder.Write("v1.json", "two");
+        ExpectChange();
+        File.CreateSymbolicLink(_folder.PathOf("next"), "v2.json");
+        File.Move(_folder.PathOf("next"), _folder.PathOf("snapshot.json"), overwrite: true);
+        ExpectChange();
+        _folder.Write("v1.json", "three");
+        ExpectNoChange();
+        _folder.Write("v2.json", "three");
+        ExpectChange();
+    }
+
+    [Fact]
     public void ChangesTogether_AreOne()
     {
         Watch(_folder.Path);
@@ -124,6 +158,14 @@ public class FileSourceTests : IDisposable
     {
         _source = new FileSource(_loop, path, () => _changes++);
         Assert.True(_source.Start());
+    }
+
+    private void ExpectNoChange()
+    {
+        int before = _changes;
+        _loop.Settle();
+        Assert.Equal(0, _loop.Loop.TimerCount);
+        Assert.Equal(before, _changes);
     }
 
     private void ExpectChange()

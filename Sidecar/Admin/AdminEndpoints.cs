@@ -1,7 +1,6 @@
 using System;
 using System.Collections.Generic;
 using System.Text;
-using Sidecar.Downstream;
 using Sidecar.Server;
 using Sidecar.Telemetry;
 
@@ -76,15 +75,23 @@ internal static class AdminEndpoints
 
     private static void SetHealth(ProxyServer server, bool healthy, Action<AdminResponse> answer)
     {
-        server.IsHealthy = healthy;
+        server.SetHealth(healthy);
         answer(AdminResponse.Text("OK\n"));
     }
 
     private static void DrainListeners(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
-        Predicate<ListenerConfig>? only = request.Has("inboundonly") ? listener => listener.Direction == TrafficDirection.Inbound : null;
-        // Without graceful the listeners close at once; with it they go on accepting while every response ends its connection.
-        server.StartDrain(stopAccepting: !request.Has("graceful"), only);
+        bool inboundOnly = request.Has("inboundonly"), graceful = request.Has("graceful"), skipExit = request.Has("skip_exit");
+        if (skipExit && !graceful)
+        {
+            answer(AdminResponse.Text("skip_exit requires graceful\n", 400));
+            return;
+        }
+        // Without graceful the listeners close at once; with it they go on accepting, while every response ends its connection, until the drain time is over.
+        if (graceful)
+            server.DrainGracefully(inboundOnly, thenStop: !skipExit);
+        else
+            server.StartDrain(stopAccepting: true, inboundOnly ? ProxyServer.IsInbound : null);
         answer(AdminResponse.Text("OK\n"));
     }
 

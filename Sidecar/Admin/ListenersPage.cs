@@ -24,10 +24,15 @@ internal static class ListenersPage
                 {
                     json.WriteStartObject();
                     json.WriteString("name", listener.Name);
-                    if (listener.Addresses.Count > 0)
+                    var addresses = server.Config.AddressesOf(listener);
+                    json.WritePropertyName("local_address");
+                    WriteAddress(json, addresses[0]);
+                    if (addresses.Count > 1)
                     {
-                        json.WritePropertyName("local_address");
-                        WriteAddress(json, listener.Addresses[0].Address);
+                        json.WriteStartArray("additional_local_addresses");
+                        for (int i = 1; i < addresses.Count; i++)
+                            WriteAddress(json, addresses[i]);
+                        json.WriteEndArray();
                     }
                     json.WriteEndObject();
                 }
@@ -40,10 +45,8 @@ internal static class ListenersPage
         var text = new StringBuilder();
         foreach (var listener in listeners)
         {
-            text.Append(listener.Name).Append("::");
-            for (int i = 0; i < listener.Addresses.Count; i++)
-                text.Append(i > 0 ? "," : "").Append(listener.Addresses[i].Address.ToString());
-            text.Append('\n');
+            foreach (var address in server.Config.AddressesOf(listener))
+                text.Append(listener.Name).Append("::").Append(address.ToString()).Append('\n');
         }
         answer(AdminResponse.Text(text.ToString()));
     }

@@ -46,17 +46,19 @@ internal static class ListenerTranslator
         }
 
         var chains = new List<(FilterChainCriteria Criteria, FilterChainConfig Chain)>(wire.FilterChains.Count);
-        bool reusable = previous is not null && previous.BufferLimitBytes == bufferLimit && previous.Stats == stats;
+        bool drainsUnhealthy = wire.DrainType == Wire.Listener.Types.DrainType.Default;
+        bool reusable = previous is not null && previous.BufferLimitBytes == bufferLimit && previous.Stats == stats && previous.DrainsUnhealthy == drainsUnhealthy;
+        var owner = new ChainOwner(wire.Name, stats, bufferLimit, drainsUnhealthy, reusable ? previous : null);
         for (int i = 0; i < wire.FilterChains.Count; i++)
         {
             var at = scope.At($"filter_chains[{i}]");
             var criteria = Criteria(wire.FilterChains[i].FilterChainMatch, at.At("filter_chain_match"));
-            if (Chain(wire.FilterChains[i], wire.Name, stats, bufferLimit, reusable ? previous : null, at) is { } chain)
+            if (Chain(wire.FilterChains[i], owner, at) is { } chain)
                 chains.Add((criteria, chain));
         }
         FilterChainConfig? defaultChain = null;
         if (wire.DefaultFilterChain is not null)
-            defaultChain = Chain(wire.DefaultFilterChain, wire.Name, stats, bufferLimit, reusable ? previous : null, scope.At("default_filter_chain"));
+            defaultChain = Chain(wire.DefaultFilterChain, owner, scope.At("default_filter_chain"));
         if (wire.FilterChains.Count == 0 && wire.DefaultFilterChain is null)
             scope.Reject("filter_chains", "error adding listener: no filter chains specified");
 
@@ -87,6 +89,7 @@ internal static class ListenerTranslator
             DefaultChain = defaultChain,
             Match = match,
             BufferLimitBytes = bufferLimit,
+            DrainsUnhealthy = drainsUnhealthy,
             IgnoreGlobalLimit = wire.IgnoreGlobalConnLimit,
             Stats = stats,
         };
@@ -187,25 +190,27 @@ internal static class ListenerTranslator
         }
     }
 
-    private static FilterChainConfig? Chain(
-        Wire.FilterChain wire, string listener, StatsScope stats, int bufferLimit, ListenerConfig? previous, ConfigScope scope)
+    /// <summary>What a listener gives to each of its chains. Where one of the values changes, no chain is the same as before: then there is no previous version.</summary>
+    private sealed record ChainOwner(string Name, StatsScope Stats, int BufferLimit, bool DrainsUnhealthy, ListenerConfig? Previous);
+
+    private static FilterChainConfig? Chain(Wire.FilterChain wire, ChainOwner owner, ConfigScope scope)
     {
         if (wire.UseProxyProto == true)
             scope.Reject("use_proxy_proto", "is not supported; use the listener filter envoy.filters.listener.proxy_protocol");
         byte[] bytes = wire.ToByteArray();
         // Problems of an unchanged chain were told when it came; but the scope is new, so it is translated all the same where it has any.
         int before = scope.Rejections.Count;
-        var tls = Tls(wire.TransportSocket, stats, scope.At("transport_socket"));
+        var tls = Tls(wire.TransportSocket, owner.Stats, scope.At("transport_socket"));
         long handshakeMs = scope.Milliseconds("transport_socket_connect_timeout", wire.TransportSocketConnectTimeout, HandshakeTimeoutMs);
-        var terminal = NetworkFilters.Create(wire.Filters, bufferLimit, scope);
+        var terminal = NetworkFilters.Create(wire.Filters, owner.BufferLimit, scope);
         if (terminal is null || scope.Rejections.Count > before)
             return null;
-        if (previous is not null && FindUnchanged(previous, wire.Name, bytes) is { } unchanged)
+        if (owner.Previous is { } previous && FindUnchanged(previous, wire.Name, bytes) is { } unchanged)
             return unchanged;
         return new FilterChainConfig
         {
             Name = wire.Name,
-            Context = new ConnectionContext(listener, wire.Name, stats),
+            Context = new ConnectionContext(owner.Name, wire.Name, owner.Stats, owner.DrainsUnhealthy),
             Terminal = terminal,
             Tls = tls,
             HandshakeTimeoutMs = (int)Math.Min(handshakeMs, int.MaxValue),

@@ -551,7 +551,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             head.AppendValue(HeaderId.Via, _config.Via, ", "u8);
         if (_config.AlwaysSetRequestIdInResponse && _request.TryGet(HeaderId.XRequestId, out var requestId))
             head.Set(HeaderId.XRequestId, requestId);
-        if (_manager.IsDraining || _manager.Worker.IsDraining)
+        if (_manager.IsDraining || _manager.Worker.IsDraining || (_manager.Worker.FailsHealthChecks && _owner.Context.DrainsUnhealthy))
             _owner.StartDrain();
 
         // The rest of the request would be read as the next one (RFC 9112 section 9.3): a reply that does not wait for it ends the connection.

@@ -38,6 +38,9 @@ internal sealed class ListenerConfig
 
     /// <summary>per_connection_buffer_limit_bytes: high watermark of each connection's send side.</summary>
     internal int BufferLimitBytes { get; init; } = Connection.DefaultHighWatermark;
+
+    /// <summary>drain_type DEFAULT: its connections drain also while health checks are failed by /healthcheck/fail.</summary>
+    internal bool DrainsUnhealthy { get; init; } = true;
     internal bool IgnoreGlobalLimit { get; init; }
     internal required StatsScope Stats { get; init; }
 }

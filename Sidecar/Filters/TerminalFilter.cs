@@ -28,10 +28,13 @@ internal abstract class TerminalFilter
 /// <param name="filterChainName">Name of the chosen chain; may be empty.</param>
 /// <param name="listenerStats">The listener's stats, by <see cref="Filters.ListenerStats"/>.</param>
 /// <remarks>Shared immutable.</remarks>
-internal sealed class ConnectionContext(string listenerName, string filterChainName, StatsScope listenerStats)
+internal sealed class ConnectionContext(string listenerName, string filterChainName, StatsScope listenerStats, bool drainsUnhealthy = true)
 {
     internal string ListenerName => listenerName;
     internal string FilterChainName => filterChainName;
+
+    /// <summary>Whether connections drain while health checks are failed by /healthcheck/fail (drain_type DEFAULT), or only with their chain (MODIFY_ONLY).</summary>
+    internal bool DrainsUnhealthy => drainsUnhealthy;
 
     /// <summary>To be called once by the terminal filter when a connection it was given is closed.</summary>
     internal void CountClosed(int worker)

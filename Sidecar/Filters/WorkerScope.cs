@@ -25,6 +25,9 @@ internal sealed class WorkerScope(EventLoop loop, int index, Clusters clusters, 
     /// <summary>True once the process drains: new streams are told to end their connection.</summary>
     internal bool IsDraining;
 
+    /// <summary>True from /healthcheck/fail to /healthcheck/ok: responses of listeners with drain_type DEFAULT end their connection.</summary>
+    internal bool FailsHealthChecks;
+
     internal HttpDate Date { get; } = new(loop);
 
     /// <summary>What the downstream codecs of this worker share, so that an idle connection holds none of it.</summary>

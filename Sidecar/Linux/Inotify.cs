@@ -1,4 +1,6 @@
 using System;
+using System.Collections.Generic;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Sidecar.Linux;
@@ -31,8 +33,9 @@ internal sealed unsafe class Inotify : IDisposable
             return SysResult.Of(Libc.inotify_add_watch(Fd, path, Changes));
     }
 
-    /// <summary>Drops all events there are; true when there were any.</summary>
-    public bool Drain()
+    /// <summary>Takes all events there are; true when one of them counts.</summary>
+    /// <param name="names">Entries whose events count; null: all. What concerns no entry (the directory itself, lost events) counts always.</param>
+    public bool Drain(IReadOnlySet<string>? names = null)
     {
         byte* events = stackalloc byte[4096];
         bool any = false;
@@ -41,9 +44,15 @@ internal sealed unsafe class Inotify : IDisposable
             var got = SysResult.Of(Libc.read(Fd, events, 4096));
             if (!got.Ok || got.Value == 0)
                 return any;
-            any = true;
+            for (byte* next = events; !any && next < events + got.Value; next += EventHeadBytes + NameLength(next))
+                any = names is null || NameLength(next) == 0 || names.Contains(Marshal.PtrToStringUTF8((nint)(next + EventHeadBytes))!);
         }
     }
+
+    // struct inotify_event { int wd; uint32_t mask, cookie, len; char name[]; }: the name has len bytes with the zeros after it.
+    private const int EventHeadBytes = 16;
+
+    private static int NameLength(byte* inotifyEvent) => *(int*)(inotifyEvent + 12);
 
     /// <summary>Closes the instance and with it all watches.</summary>
     public void Dispose()

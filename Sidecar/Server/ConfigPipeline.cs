@@ -212,6 +212,9 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     internal HostSet HostsOf(ClusterConfig cluster) =>
         cluster.StaticHosts ?? _dns.HostsOf(cluster) ?? Snapshot.Find(ResourceTypes.Cluster, cluster.Name)?.Hosts ?? HostSet.Empty;
 
+    /// <summary>Where a listener in use listens, with the ports that the kernel chose.</summary>
+    internal IReadOnlyList<Address> AddressesOf(ListenerConfig listener) => _sockets.AddressesOf(listener);
+
     private void AddBindErrors(SnapshotBuilder.Result result)
     {
         result.Errors.AddRange(Warming.BindErrors);

@@ -12,11 +12,25 @@ namespace Sidecar.Server;
 /// <remarks>Control loop only; it remembers what is bound, the workers own the descriptors.</remarks>
 internal sealed class ListenerSockets(int workers)
 {
-    private readonly Dictionary<string, IReadOnlyList<ListenOptions>> _bound = [];
+    private readonly Dictionary<string, Bound> _bound = [];
 
     // How many sockets of ours an address has, those included that a worker has yet to close.
     private readonly Dictionary<Address, int> _ours = [];
     private List<Address> _closing = [];
+
+    /// <summary>What a listener asked for, and what that became: port 0 is one the kernel chose.</summary>
+    private readonly record struct Bound(IReadOnlyList<ListenOptions> Asked, Address[] Actual);
+
+    /// <summary>Where a listener listens; where it would, when it is not bound to a port.</summary>
+    internal IReadOnlyList<Address> AddressesOf(ListenerConfig listener)
+    {
+        if (_bound.TryGetValue(listener.Name, out var bound))
+            return bound.Actual;
+        var asked = new Address[listener.Addresses.Count];
+        for (int i = 0; i < asked.Length; i++)
+            asked[i] = listener.Addresses[i].Address;
+        return asked;
+    }
 
     /// <summary>Whether a listener could be bound now; null, or why not. Nothing stays bound.</summary>
     internal string? Check(ListenerConfig listener)
@@ -38,7 +52,8 @@ internal sealed class ListenerSockets(int workers)
         if (IsPresent(listener))
             return true;
         var made = new List<BoundSocket>();
-        if (listener.BindToPort && !TryBind(listener, made, out reason))
+        var actual = new Address[listener.Addresses.Count];
+        if (listener.BindToPort && !TryBind(listener, made, actual, out reason))
         {
             foreach (var socket in made)
                 Sockets.Close(socket.Fd);
@@ -48,7 +63,7 @@ internal sealed class ListenerSockets(int workers)
         if (!listener.BindToPort)
             return true;
         sockets.AddRange(made);
-        _bound.Add(listener.Name, listener.Addresses);
+        _bound.Add(listener.Name, new Bound(listener.Addresses, actual));
         foreach (var options in listener.Addresses)
             _ours[options.Address] = _ours.GetValueOrDefault(options.Address) + 1;
         return true;
@@ -59,7 +74,7 @@ internal sealed class ListenerSockets(int workers)
     {
         if (!_bound.Remove(name, out var present))
             return;
-        foreach (var options in present)
+        foreach (var options in present.Asked)
             _closing.Add(options.Address);
     }
 
@@ -83,9 +98,9 @@ internal sealed class ListenerSockets(int workers)
     }
 
     private bool IsPresent(ListenerConfig listener) =>
-        listener.BindToPort ? _bound.TryGetValue(listener.Name, out var present) && Same(present, listener.Addresses) : !_bound.ContainsKey(listener.Name);
+        listener.BindToPort ? _bound.TryGetValue(listener.Name, out var present) && Same(present.Asked, listener.Addresses) : !_bound.ContainsKey(listener.Name);
 
-    private bool TryBind(ListenerConfig listener, List<BoundSocket> made, out string reason)
+    private bool TryBind(ListenerConfig listener, List<BoundSocket> made, Address[] actual, out string reason)
     {
         reason = "";
         for (int address = 0; address < listener.Addresses.Count; address++)
@@ -93,16 +108,20 @@ internal sealed class ListenerSockets(int workers)
             var options = listener.Addresses[address];
             if (IsProbed(options) && !TryProbe(options, out reason))
                 return false;
+            actual[address] = options.Address;
             int sockets = options.ReusePort ? workers : 1;
             for (int worker = 0; worker < sockets; worker++)
             {
-                var bound = ListenSocket.Bind(options, out string step);
+                var bound = ListenSocket.Bind(options with { Address = actual[address] }, out string step);
                 if (!bound.Ok)
                 {
                     reason = Explain(options.Address, step, bound.Error);
                     return false;
                 }
                 made.Add(new BoundSocket(worker, listener.Name, address, bound.Fd));
+                // The port that the kernel chose for the first worker is everybody's.
+                if (options.Address.IsIp && options.Address.Port == 0 && worker == 0 && Sockets.LocalAddress(bound.Fd, out var chosen).Ok)
+                    actual[address] = Address.From(chosen);
             }
         }
         return true;

@@ -39,6 +39,7 @@ internal sealed class ProxyServer : ITimerOwner
     private FileSource? _files;
     private FolderWatch? _secretFiles;
     private long _drainEndMs;
+    private bool _drainsInbound;
     private int _exitCode;
 
     internal ProxyServer(ServerOptions options, LoopClock clock)
@@ -65,7 +66,7 @@ internal sealed class ProxyServer : ITimerOwner
     internal ServerState State { get; private set; } = ServerState.PreInitializing;
 
     /// <summary>False after /healthcheck/fail: /ready then says so.</summary>
-    internal bool IsHealthy { get; set; } = true;
+    internal bool IsHealthy { get; private set; } = true;
 
     /// <summary>True while connections are told to end (SIGTERM, or /drain_listeners?graceful).</summary>
     internal bool IsDraining { get; private set; }
@@ -256,6 +257,38 @@ internal sealed class ProxyServer : ITimerOwner
             worker.Scope.IsDraining |= only is null;
             worker.Listeners.StartDrain(stopAccepting, only);
         });
+    }
+
+    /// <summary>
+    /// /drain_listeners?graceful: responses end their connections from now on, new ones are accepted until the drain time is over. Said again meanwhile
+    /// it changes nothing.
+    /// </summary>
+    /// <param name="inboundOnly">Leaves listeners of other directions alone.</param>
+    /// <param name="thenStop">Whether the listeners close after the drain time (without skip_exit).</param>
+    internal void DrainGracefully(bool inboundOnly, bool thenStop)
+    {
+        if (IsDraining || (inboundOnly && _drainsInbound))
+            return;
+        _drainsInbound = true;
+        Predicate<ListenerConfig>? only = inboundOnly ? IsInbound : null;
+        StartDrain(stopAccepting: false, only);
+        if (thenStop)
+            Loop.Schedule(new LoopTimer(new DrainEnd(this, only)), _options.DrainTimeMs);
+    }
+
+    internal static bool IsInbound(ListenerConfig listener) => listener.Direction == TrafficDirection.Inbound;
+
+    /// <summary>The end of a graceful drain: its listeners close, their connections do as they have been told.</summary>
+    private sealed class DrainEnd(ProxyServer server, Predicate<ListenerConfig>? only) : ITimerOwner
+    {
+        public void OnTimer(LoopTimer timer) => server.StartDrain(stopAccepting: true, only);
+    }
+
+    /// <summary>Health checks are answered as failed, or no more: /ready, and listeners with drain_type DEFAULT, whose responses end their connections.</summary>
+    internal void SetHealth(bool isHealthy)
+    {
+        IsHealthy = isHealthy;
+        ForEachWorker(worker => worker.Scope.FailsHealthChecks = !isHealthy);
     }
 
     public void OnTimer(LoopTimer timer)

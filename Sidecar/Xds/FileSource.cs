@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.IO;
 using Sidecar.Linux;
 using Sidecar.Loop;
@@ -8,7 +9,8 @@ namespace Sidecar.Xds;
 
 /// <summary>
 /// Watches a snapshot, a file or a folder of files, and says when it has changed: after an atomic replace (a rename, or the symbolic link Kubernetes moves
-/// under a mounted volume) and after a write in place. Changes that come together are one.
+/// under a mounted volume) and after a write in place. Changes that come together are one. Of a single file's folder only that file counts, and the links
+/// it is reached by.
 /// </summary>
 /// <remarks>Control loop only.</remarks>
 internal sealed class FileSource : LoopHandler, ITimerOwner
@@ -21,6 +23,9 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
     private readonly Action _changed;
     private readonly LoopTimer _settle;
     private Inotify? _inotify;
+
+    /// <summary>What counts in the folder of a single file; null: everything.</summary>
+    private HashSet<string>? _names;
 
     /// <param name="loop">The control loop.</param>
     /// <param name="path">A file, or a folder with files and folders of files.</param>
@@ -60,7 +65,7 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
 
     public override void OnReady(EpollEvents events)
     {
-        if (_inotify is null || !_inotify.Drain())
+        if (_inotify is null || !_inotify.Drain(_names))
             return;
         // Armed once: a writer that never pauses is still followed.
         if (!_settle.IsArmed)
@@ -69,7 +74,7 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
 
     public void OnTimer(LoopTimer timer)
     {
-        // Folders may have come.
+        // Folders may have come, and links lead elsewhere.
         WatchAll();
         _changed();
     }
@@ -79,7 +84,12 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
     private bool WatchAll()
     {
         if (!Directory.Exists(_path))
-            return _inotify!.Watch(Path.GetDirectoryName(_path) ?? "/").Ok;
+        {
+            string folder = Path.GetDirectoryName(_path) ?? "/";
+            _names = NamesOf(folder, Path.GetFileName(_path));
+            return _inotify!.Watch(folder).Ok;
+        }
+        _names = null;
         bool watched = _inotify!.Watch(_path).Ok;
         try
         {
@@ -92,5 +102,27 @@ internal sealed class FileSource : LoopHandler, ITimerOwner
             return watched;
         }
         return watched;
+    }
+
+    // The entries of a folder by which a file in it is reached: itself and, where it is a link ("..data/snapshot.json"), what that leads through in turn.
+    private static HashSet<string> NamesOf(string folder, string file)
+    {
+        var names = new HashSet<string>();
+        string? entry = file;
+        while (entry is not null && names.Add(entry))
+            entry = LinkTarget(Path.Combine(folder, entry)) is { } target && !Path.IsPathRooted(target) ? target.Split('/')[0] : null;
+        return names;
+    }
+
+    private static string? LinkTarget(string path)
+    {
+        try
+        {
+            return new FileInfo(path).LinkTarget;
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 }
