@@ -524,6 +524,53 @@ public class HttpConnectionTests
     }
 
     [Fact]
+    public void ClientSaysClose_ConnectionEndsWithTheResponse_WithoutWaitingForTheClient()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send(Ok);
+        Assert.EndsWith("ok", plane.ExpectEnd(client));
+        // The clock stands still, so no delayed_close_timeout has passed.
+        plane.ExpectStat("http.http.downstream_cx_active", 0);
+    }
+
+    [Fact]
+    public void ClientSaysClose_AndSendsMoreAllTheSame_IsWaitedFor()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\nGET /again HTTP/1.1\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send(Ok);
+        Assert.EndsWith("ok", plane.ExpectEnd(client));
+        plane.Loop.Settle();
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_active"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
+    public void Drain_BetweenTwoRequests_EndsWithTheNextResponse()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send(Ok);
+        plane.Expect(client, "ok");
+        plane.Listeners.StartDrain(stopAccepting: false);
+        client.Send("GET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+        plane.Expect(server, "GET /2");
+        server.Send(Ok);
+        Assert.Contains("connection: close\r\n", plane.ExpectEnd(client));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
     public void EarlyResponse_Http1_ClosesAfterIt()
     {
         using var plane = DataPlaneHarness.Http(out var upstream);

@@ -228,7 +228,8 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     {
         _closing = true;
         _session?.MoveOutput();
-        _connection.CloseAfterFlush(Config.DelayedCloseTimeoutMs);
+        bool over = _session is { Codec: Http.H1.Http1ServerCodec { IsOver: true } } && _connection.IsInputUsedUp;
+        _connection.CloseAfterFlush(over ? 0 : Config.DelayedCloseTimeoutMs);
     }
 
     // ---- what the session tells ---------------------------------------------------------------------------------

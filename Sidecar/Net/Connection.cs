@@ -219,6 +219,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     /// <summary>Received bytes that no handler has consumed.</summary>
     internal int BufferedInput => _input?.Length ?? 0;
+
+    /// <summary>Everything received was consumed, and the socket had nothing more when it was last read.</summary>
+    internal bool IsInputUsedUp => InputIsEmpty && !_readReady && SpliceIn is null;
     internal bool IsAboveHighWatermark => _aboveHigh;
     internal int HighWatermark { get; private set; }
     internal int LowWatermark => HighWatermark / 2;
@@ -775,7 +778,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (empty && _shutdownWanted && !_writeShut)
         {
             _writeShut = true;
-            _transport.ShutdownWrite(_fd);
+            // A plain socket that is closed right now says FIN by that; TLS has a word of its own to say first.
+            if (_state != State.Closing || CloseDelayMs > 0 || _transport != RawTransport.Instance)
+                _transport.ShutdownWrite(_fd);
         }
         if (_state == State.Closing)
         {

@@ -51,6 +51,8 @@ internal sealed class Http1ServerCodec : HttpCodec
     private bool _blocked;
     private bool _draining;
     private bool _closeAfter;
+    private bool _clientCloses;
+    private bool _isOver;
     private bool _announced;
     private bool _finished;
     private bool _inputDeferred;
@@ -84,6 +86,12 @@ internal sealed class Http1ServerCodec : HttpCodec
     };
 
     internal override bool InputDeferred => _inputDeferred;
+
+    /// <summary>
+    /// The last exchange ended in order, and the client has said that it would be the last: nothing more can be on its way (RFC 9112 section 9.6), so there
+    /// is nothing whose arrival after a close could destroy the response, and no need to wait for the client's own.
+    /// </summary>
+    internal bool IsOver => _isOver;
 
     /// <summary>Between two requests, as new but for the number of streams: another codec may go on in its place.</summary>
     internal bool IsAtRest => _phase == Phase.Head && _stream is null && !_parser.IsPartial && _emptyLines == 0 && !_blocked && !_draining && !_closeAfter && !_finished;
@@ -163,7 +171,8 @@ internal sealed class Http1ServerCodec : HttpCodec
         if (failure != Failure.None)
             return failure;
         stream.OnHeadRead(in info);
-        if (!info.Persists || _draining)
+        _clientCloses = !info.Persists;
+        if (_clientCloses || _draining)
             _closeAfter = true;
 
         bool end = false;
@@ -311,7 +320,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         _ordinal = 0;
         _emptyLines = 0;
         _phase = Phase.Head;
-        _blocked = _draining = _closeAfter = _finished = _feeding = _inputDeferred = false;
+        _blocked = _draining = _closeAfter = _clientCloses = _isOver = _finished = _feeding = _inputDeferred = false;
     }
 
     // ---- what the stream does --------------------------------------------------------------------------------
@@ -354,6 +363,7 @@ internal sealed class Http1ServerCodec : HttpCodec
             return;
         if (!RequestComplete)
             _closeAfter = true;     // what is left of the request would be taken for the next one
+        _isOver = _clientCloses && RequestComplete;
         EndExchange();
     }
 
