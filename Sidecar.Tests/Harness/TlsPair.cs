@@ -102,7 +102,7 @@ internal sealed class TlsPair
 /// <summary>Contexts of tests.</summary>
 internal static class TestTls
 {
-    internal static StatsScope Stats(string prefix = "test.ssl.") => new(TlsStats.Schema, prefix, [], 1);
+    internal static StatsScope Stats(string prefix = "test.ssl.") => new(TlsStats.Schema, prefix, "", [], 1);
 
     internal static TlsCertificate Certificate(TestCert cert)
     {

@@ -57,17 +57,19 @@ internal static class ClusterTranslator
         if (scope.IsRejected)
             return null;
 
-        string statName = ClusterStatName(wire);
+        // One text for the name, whoever keeps it.
+        string name = wire.Name == scope.ResourceName ? scope.ResourceName : wire.Name;
+        string statName = StatName(wire.AltStatName.Length > 0 ? wire.AltStatName : name);
         var config = new ClusterConfig
         {
-            Name = wire.Name,
-            Slot = scope.Services.Cluster(wire.Name).Slot,
+            Name = name,
+            Slot = scope.Services.Cluster(name).Slot,
             StatName = statName,
-            Stats = scope.Services.Stats.Scope(ClusterStats.Schema, $"cluster.{statName}.", new StatTag("envoy.cluster_name", statName)),
+            Stats = scope.Services.Stats.Scope(ClusterStats.Schema, "cluster.", statName, [new StatTag("envoy.cluster_name", statName)]),
             Breakers = breakers,
             Type = type,
             ServiceName = type != DiscoveryType.Eds ? "" : wire.EdsClusterConfig.ServiceName.Length > 0 ? wire.EdsClusterConfig.ServiceName : wire.Name,
-            Endpoints = endpoints,
+            Endpoints = type == DiscoveryType.Static ? null : endpoints,
             LbPolicy = policy,
             ChoiceCount = choiceCount,
             ActiveRequestBias = bias,

@@ -46,15 +46,15 @@ internal static class EndpointTranslator
             scope.Ignore("named_endpoints", "endpoints are used where lb_endpoints has them");
 
         var localities = new List<LocalitySpec>(wire.Endpoints.Count);
-        var seen = new HashSet<(Locality, uint)>();
+        var seen = wire.Endpoints.Count > 1 ? new HashSet<(Locality, uint)>() : null;
         for (int i = 0; i < wire.Endpoints.Count; i++)
         {
-            var at = scope.At($"endpoints[{i}]");
+            var at = scope.At("endpoints", i);
             var locality = Translate(wire.Endpoints[i], wire, namesAllowed, at);
             if (locality is null)
                 continue;
             // Envoy takes the last of two; nobody means that.
-            if (!seen.Add((locality.Locality, locality.Priority)))
+            if (seen is not null && !seen.Add((locality.Locality, locality.Priority)))
                 at.Ignore("locality", $"locality {locality.Locality} is given twice for priority {locality.Priority}; both count, each with its own weight");
             localities.Add(locality);
         }
@@ -86,7 +86,7 @@ internal static class EndpointTranslator
         var specs = new List<EndpointSpec>(endpoints.Count);
         for (int i = 0; i < endpoints.Count; i++)
         {
-            if (Translate(endpoints[i], all, namesAllowed, scope.At($"{field}[{i}]")) is { } spec)
+            if (Translate(endpoints[i], all, namesAllowed, scope.At(field, i)) is { } spec)
                 specs.Add(spec);
         }
         return new LocalitySpec(LocalityOf(wire.Locality), wire.LoadBalancingWeight ?? 0, wire.Priority, specs);
@@ -94,14 +94,15 @@ internal static class EndpointTranslator
 
     private static EndpointSpec? Translate(Wire.LbEndpoint wire, Wire.ClusterLoadAssignment all, bool namesAllowed, ConfigScope scope)
     {
+        // A hundred thousand endpoints have nothing to complain of: their paths are made when one has.
         var endpoint = wire.Endpoint;
-        var at = scope.At("endpoint");
+        string field = "endpoint";
         if (wire.HostIdentifierCase == Wire.LbEndpoint.HostIdentifierOneofCase.EndpointName)
         {
-            at = scope.At("endpoint_name");
+            field = "endpoint_name";
             if (!all.NamedEndpoints.TryGetValue(wire.EndpointName, out endpoint))
             {
-                at.Reject("", $"there is no '{wire.EndpointName}' in named_endpoints");
+                scope.Reject(field, $"there is no '{wire.EndpointName}' in named_endpoints");
                 return null;
             }
         }
@@ -113,13 +114,32 @@ internal static class EndpointTranslator
         if (wire.LoadBalancingWeight == 0)
             scope.Reject("load_balancing_weight", "value must be greater than or equal to 1");
         if (endpoint.AdditionalAddresses.Count > 0)
-            at.Ignore("additional_addresses", "only the first address is used");
+            scope.At(field).Ignore("additional_addresses", "only the first address is used");
         if (endpoint.HealthCheckConfig is not null)
-            at.Ignore("health_check_config", "active health checks are not supported yet");
-        if (!TryAddress(endpoint.Address, namesAllowed, at.At("address"), out var address, out string name, out ushort port))
+            scope.At(field).Ignore("health_check_config", "active health checks are not supported yet");
+        if (!TryPlainAddress(endpoint.Address, out var address, out string name, out ushort port)
+            && !TryAddress(endpoint.Address, namesAllowed, scope.At(field).At("address"), out address, out name, out port))
+        {
             return null;
+        }
         var health = (int)wire.HealthStatus is >= 0 and <= 5 ? (EdsHealth)wire.HealthStatus : EdsHealth.Unknown;
         return new EndpointSpec(address, name, port, endpoint.Hostname, wire.LoadBalancingWeight ?? 1, health, MetadataTranslator.Translate(wire.Metadata));
+    }
+
+    // An IP address with a port and nothing else: what nearly all endpoints have, and nothing that could be wrong with it.
+    private static bool TryPlainAddress(WireCore.Address? wire, out Address address, out string name, out ushort port)
+    {
+        name = "";
+        port = 0;
+        address = default;
+        if (wire is not { AddressCase: WireCore.Address.AddressOneofCase.SocketAddress, SocketAddress: { } socket }
+            || socket.PortSpecifierCase != WireCore.SocketAddress.PortSpecifierOneofCase.PortValue || socket.PortValue > ushort.MaxValue
+            || socket.Protocol != WireCore.SocketAddress.Types.Protocol.Tcp || socket.ResolverName.Length > 0 || socket.NetworkNamespaceFilepath.Length > 0)
+        {
+            return false;
+        }
+        port = (ushort)socket.PortValue;
+        return Address.TryParseIp(socket.Address, out address, port);
     }
 
     /// <summary>Reads an endpoint's address: an IP address with a port, a pipe, or (if allowed) a name with a port.</summary>

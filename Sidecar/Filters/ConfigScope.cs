@@ -64,6 +64,9 @@ internal sealed class ConfigScope
     // Paths are for problems, and most fields have none: a scope knows where it hangs and spells that out when asked.
     private readonly ConfigScope? _parent;
     private readonly string _field;
+    private readonly int _index = NoIndex;
+
+    private const int NoIndex = -1;
 
     internal ConfigScope(ConfigServices services, string resourceName)
     {
@@ -75,8 +78,9 @@ internal sealed class ConfigScope
         _ignored = [];
     }
 
-    private ConfigScope(ConfigScope parent, string field, string statPrefix)
+    private ConfigScope(ConfigScope parent, string field, string statPrefix, int index = NoIndex)
     {
+        _index = index;
         Services = parent.Services;
         ResourceName = parent.ResourceName;
         StatPrefix = statPrefix;
@@ -95,7 +99,7 @@ internal sealed class ConfigScope
     internal string StatPrefix { get; }
 
     /// <summary>From the resource to here, as in <c>filter_chains[0].filters[1]</c>.</summary>
-    internal string Path => _parent is null ? _field : _parent.Join(_field);
+    internal string Path => _parent is null ? _field : _parent.Join(_index == NoIndex ? _field : $"{_field}[{_index}]");
 
     internal IReadOnlyList<ConfigProblem> Rejections => _rejections;
     internal IReadOnlyList<ConfigProblem> Ignored => _ignored;
@@ -103,6 +107,9 @@ internal sealed class ConfigScope
 
     /// <summary>The scope of a field below this one; <paramref name="field"/> as in <c>filters[0]</c>.</summary>
     internal ConfigScope At(string field) => new(this, field, StatPrefix);
+
+    /// <summary>The scope of one member of a list field.</summary>
+    internal ConfigScope At(string field, int index) => new(this, field, StatPrefix, index);
 
     /// <summary>This scope with the stats prefix of the connection manager whose filters are translated.</summary>
     internal ConfigScope WithStatPrefix(string prefix) => new(this, "", prefix);

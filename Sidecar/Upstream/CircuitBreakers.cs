@@ -56,7 +56,8 @@ internal sealed class CircuitBreakers
     private const int High = 8;
     private const int Stride = 16;
 
-    private readonly int[] _counts;
+    // Made when something is first under way.
+    private int[]? _counts;
     private readonly int _writers;
 
     internal CircuitBreakers(CircuitBreakerThresholds normal, CircuitBreakerThresholds high, CircuitBreakerThresholds? perHost, int workers)
@@ -66,7 +67,6 @@ internal sealed class CircuitBreakers
         PerHost = perHost;
         // The control loop calls services of its own, and counts after the workers.
         _writers = workers + 1;
-        _counts = new int[Stride * (_writers + 1)];
     }
 
     internal CircuitBreakerThresholds Default { get; }
@@ -86,17 +86,26 @@ internal sealed class CircuitBreakers
         return max == uint.MaxValue || Count(resource, priority) < max;
     }
 
-    internal void Add(Resource resource, RoutingPriority priority, int worker) => _counts[Index(resource, priority, worker)]++;
+    internal void Add(Resource resource, RoutingPriority priority, int worker) => (_counts ?? MakeCounts())[Index(resource, priority, worker)]++;
 
-    internal void Remove(Resource resource, RoutingPriority priority, int worker) => _counts[Index(resource, priority, worker)]--;
+    internal void Remove(Resource resource, RoutingPriority priority, int worker) => (_counts ?? MakeCounts())[Index(resource, priority, worker)]--;
 
     /// <summary>How many are under way, over all workers.</summary>
     internal long Count(Resource resource, RoutingPriority priority)
     {
         long count = 0;
+        if (Volatile.Read(ref _counts) is not { } counts)
+            return 0;
         for (int worker = 0; worker < _writers; worker++)
-            count += Volatile.Read(ref _counts[Index(resource, priority, worker)]);
+            count += Volatile.Read(ref counts[Index(resource, priority, worker)]);
         return count;
+    }
+
+    // Workers may come at the same time; all must count in the same array.
+    private int[] MakeCounts()
+    {
+        int[] made = new int[Stride * (_writers + 1)];
+        return Interlocked.CompareExchange(ref _counts, made, null) ?? made;
     }
 
     /// <summary>Brings the <c>circuit_breakers.*</c> gauges up to date. The control loop calls it before it reports stats.</summary>

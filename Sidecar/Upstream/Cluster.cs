@@ -23,9 +23,9 @@ internal sealed class Cluster : ITimerOwner
 
     private readonly EventLoop _loop;
     private readonly FastRandom _random;
-    private readonly Dictionary<Host, HostState> _states = new();
-    private readonly LoadBalancer _policy;
     private HostSet _hosts;
+    private Dictionary<Host, HostState>? _states;
+    private LoadBalancer? _policy;
     private PriorityBalancer? _balancer;
     private StatsCells? _stats;
     private Dictionary<Address, HostState>? _destinations;
@@ -39,7 +39,6 @@ internal sealed class Cluster : ITimerOwner
         _random = random;
         Config = config;
         Worker = worker;
-        _policy = LoadBalancers.Create(config, random);
         _hosts = hosts;
     }
 
@@ -210,7 +209,7 @@ internal sealed class Cluster : ITimerOwner
             return;
         _balancer = BuildBalancer();
         RemoveAbsent();
-        if (!Config.CloseConnectionsOnHostHealthFailure)
+        if (!Config.CloseConnectionsOnHostHealthFailure || _states is null)
             return;
         foreach (var state in _states.Values)
         {
@@ -223,9 +222,12 @@ internal sealed class Cluster : ITimerOwner
     internal void Drain()
     {
         IsDraining = true;
-        foreach (var state in _states.Values)
-            state.Drain();
-        _states.Clear();
+        if (_states is not null)
+        {
+            foreach (var state in _states.Values)
+                state.Drain();
+            _states.Clear();
+        }
         _balancer = null;
         if (_destinations is null)
             return;
@@ -246,10 +248,11 @@ internal sealed class Cluster : ITimerOwner
             yield return state.Host;
     }
 
-    private PriorityBalancer BuildBalancer() => new(Config, _hosts, StateOf, _policy, _random);
+    private PriorityBalancer BuildBalancer() => new(Config, _hosts, StateOf, _policy ??= LoadBalancers.Create(Config, _random), _random);
 
     private HostState StateOf(Host host)
     {
+        _states ??= new Dictionary<Host, HostState>();
         if (!_states.TryGetValue(host, out var state))
         {
             state = new HostState(this, host);
@@ -260,7 +263,7 @@ internal sealed class Cluster : ITimerOwner
 
     private void RemoveAbsent()
     {
-        if (_states.Count == _hosts.Count)
+        if (_states is null || _states.Count == _hosts.Count)
             return;
         var present = new HashSet<Host>(_hosts.Count);
         foreach (var priority in _hosts.Priorities)

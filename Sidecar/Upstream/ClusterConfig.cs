@@ -102,7 +102,7 @@ internal sealed class ClusterConfig
     /// <summary>Name to look endpoints up by; EDS only.</summary>
     internal string ServiceName { get; init; } = "";
 
-    /// <summary>The inline endpoints; names in them are for DNS. Null for EDS and ORIGINAL_DST.</summary>
+    /// <summary>The inline endpoints, for DNS to find the names of. Null for the other types: a STATIC cluster has <see cref="StaticHosts"/>.</summary>
     internal EndpointSet? Endpoints { get; init; }
 
     /// <summary>The hosts of a STATIC cluster; the other types get theirs beside their configuration, and anew by <see cref="Clusters.ApplyHosts"/>.</summary>

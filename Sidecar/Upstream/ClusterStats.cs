@@ -8,119 +8,122 @@ namespace Sidecar.Upstream;
 /// </summary>
 internal static class ClusterStats
 {
-    internal const int UpstreamCxTotal = 0;
-    internal const int UpstreamCxActive = 1;
-    internal const int UpstreamCxHttp1Total = 2;
-    internal const int UpstreamCxHttp2Total = 3;
-    internal const int UpstreamCxHttp3Total = 4;
-    internal const int UpstreamCxConnectFail = 5;
-    internal const int UpstreamCxConnectTimeout = 6;
-    internal const int UpstreamCxConnectAttemptsExceeded = 7;
-    internal const int UpstreamCxConnectWith0Rtt = 8;
-    internal const int UpstreamCxOverflow = 9;
-    internal const int UpstreamCxPoolOverflow = 10;
-    internal const int UpstreamCxIdleTimeout = 11;
-    internal const int UpstreamCxMaxDurationReached = 12;
-    internal const int UpstreamCxDestroy = 13;
-    internal const int UpstreamCxDestroyLocal = 14;
-    internal const int UpstreamCxDestroyRemote = 15;
-    internal const int UpstreamCxDestroyWithActiveRq = 16;
-    internal const int UpstreamCxDestroyLocalWithActiveRq = 17;
-    internal const int UpstreamCxDestroyRemoteWithActiveRq = 18;
-    internal const int UpstreamCxCloseNotify = 19;
-    internal const int UpstreamCxRxBytesTotal = 20;
-    internal const int UpstreamCxRxBytesBuffered = 21;
-    internal const int UpstreamCxTxBytesTotal = 22;
-    internal const int UpstreamCxTxBytesBuffered = 23;
-    internal const int UpstreamCxProtocolError = 24;
-    internal const int UpstreamCxMaxRequests = 25;
-    internal const int UpstreamCxNoneHealthy = 26;
-    internal const int UpstreamCxConnectMs = 27;
-    internal const int UpstreamCxLengthMs = 28;
-    internal const int UpstreamRqTotal = 29;
-    internal const int UpstreamRqActive = 30;
-    internal const int UpstreamRq0rtt = 31;
-    internal const int UpstreamRqPendingTotal = 32;
-    internal const int UpstreamRqPendingActive = 33;
-    internal const int UpstreamRqPendingOverflow = 34;
-    internal const int UpstreamRqPendingFailureEject = 35;
-    internal const int UpstreamRqCancelled = 36;
-    internal const int UpstreamRqMaintenanceMode = 37;
-    internal const int UpstreamRqTimeout = 38;
-    internal const int UpstreamRqMaxDurationReached = 39;
-    internal const int UpstreamRqPerTryTimeout = 40;
-    internal const int UpstreamRqPerTryIdleTimeout = 41;
-    internal const int UpstreamRqRxReset = 42;
-    internal const int UpstreamRqTxReset = 43;
-    internal const int UpstreamRqRetry = 44;
-    internal const int UpstreamRqRetryBackoffExponential = 45;
-    internal const int UpstreamRqRetryBackoffRatelimited = 46;
-    internal const int UpstreamRqRetryLimitExceeded = 47;
-    internal const int UpstreamRqRetrySuccess = 48;
-    internal const int UpstreamRqRetryOverflow = 49;
-    internal const int UpstreamRqDropOverload = 50;
-    internal const int UpstreamRqCompleted = 51;
-    internal const int UpstreamFlowControlPausedReadingTotal = 52;
-    internal const int UpstreamFlowControlResumedReadingTotal = 53;
-    internal const int UpstreamFlowControlBackedUpTotal = 54;
-    internal const int UpstreamFlowControlDrainedTotal = 55;
-    internal const int UpstreamInternalRedirectFailedTotal = 56;
-    internal const int UpstreamInternalRedirectSucceededTotal = 57;
-    internal const int UpstreamHttp3Broken = 58;
-    internal const int BindErrors = 59;
-    internal const int OriginalDstHostInvalid = 60;
-    internal const int RetryOrShadowAbandoned = 61;
-    internal const int AssignmentStale = 62;
-    internal const int AssignmentTimeoutReceived = 63;
-    internal const int AssignmentUseCached = 64;
-    internal const int MembershipChange = 65;
-    internal const int MembershipTotal = 66;
-    internal const int MembershipHealthy = 67;
-    internal const int MembershipDegraded = 68;
-    internal const int MembershipExcluded = 69;
-    internal const int MaxHostWeight = 70;
-    internal const int Version = 71;
-    internal const int UpdateAttempt = 72;
-    internal const int UpdateSuccess = 73;
-    internal const int UpdateFailure = 74;
-    internal const int UpdateEmpty = 75;
-    internal const int UpdateNoRebuild = 76;
-    internal const int UpdateRejected = 77;
-    internal const int LbHealthyPanic = 78;
-    internal const int LbLocalClusterNotOk = 79;
-    internal const int LbRecalculateZoneStructures = 80;
-    internal const int LbSubsetsCreated = 81;
-    internal const int LbSubsetsRemoved = 82;
-    internal const int LbSubsetsSelected = 83;
-    internal const int LbSubsetsFallback = 84;
-    internal const int LbSubsetsFallbackPanic = 85;
-    internal const int LbSubsetsActive = 86;
-    internal const int LbZoneClusterTooSmall = 87;
-    internal const int LbZoneNoCapacityLeft = 88;
-    internal const int LbZoneNumberDiffers = 89;
-    internal const int LbZoneRoutingAllDirectly = 90;
-    internal const int LbZoneRoutingSampled = 91;
-    internal const int LbZoneRoutingCrossZone = 92;
-    internal const int CircuitBreakersDefaultCxOpen = 93;
-    internal const int CircuitBreakersDefaultCxPoolOpen = 94;
-    internal const int CircuitBreakersDefaultRqPendingOpen = 95;
-    internal const int CircuitBreakersDefaultRqOpen = 96;
-    internal const int CircuitBreakersDefaultRqRetryOpen = 97;
-    internal const int CircuitBreakersDefaultRemainingCx = 98;
-    internal const int CircuitBreakersDefaultRemainingCxPools = 99;
-    internal const int CircuitBreakersDefaultRemainingPending = 100;
-    internal const int CircuitBreakersDefaultRemainingRq = 101;
-    internal const int CircuitBreakersDefaultRemainingRetries = 102;
-    internal const int CircuitBreakersHighCxOpen = 103;
-    internal const int CircuitBreakersHighCxPoolOpen = 104;
-    internal const int CircuitBreakersHighRqPendingOpen = 105;
-    internal const int CircuitBreakersHighRqOpen = 106;
-    internal const int CircuitBreakersHighRqRetryOpen = 107;
-    internal const int CircuitBreakersHighRemainingCx = 108;
-    internal const int CircuitBreakersHighRemainingCxPools = 109;
-    internal const int CircuitBreakersHighRemainingPending = 110;
-    internal const int CircuitBreakersHighRemainingRq = 111;
-    internal const int CircuitBreakersHighRemainingRetries = 112;
+    internal const int MembershipChange = 0;
+    internal const int MembershipTotal = 1;
+    internal const int MembershipHealthy = 2;
+    internal const int MembershipDegraded = 3;
+    internal const int MembershipExcluded = 4;
+    internal const int MaxHostWeight = 5;
+    internal const int Version = 6;
+    internal const int UpdateAttempt = 7;
+    internal const int UpdateSuccess = 8;
+    internal const int UpdateFailure = 9;
+    internal const int UpdateEmpty = 10;
+    internal const int UpdateNoRebuild = 11;
+    internal const int UpdateRejected = 12;
+    internal const int CircuitBreakersDefaultCxOpen = 13;
+    internal const int CircuitBreakersDefaultCxPoolOpen = 14;
+    internal const int CircuitBreakersDefaultRqPendingOpen = 15;
+    internal const int CircuitBreakersDefaultRqOpen = 16;
+    internal const int CircuitBreakersDefaultRqRetryOpen = 17;
+    internal const int CircuitBreakersDefaultRemainingCx = 18;
+    internal const int CircuitBreakersDefaultRemainingCxPools = 19;
+    internal const int CircuitBreakersDefaultRemainingPending = 20;
+    internal const int CircuitBreakersDefaultRemainingRq = 21;
+    internal const int CircuitBreakersDefaultRemainingRetries = 22;
+    internal const int CircuitBreakersHighCxOpen = 23;
+    internal const int CircuitBreakersHighCxPoolOpen = 24;
+    internal const int CircuitBreakersHighRqPendingOpen = 25;
+    internal const int CircuitBreakersHighRqOpen = 26;
+    internal const int CircuitBreakersHighRqRetryOpen = 27;
+    internal const int CircuitBreakersHighRemainingCx = 28;
+    internal const int CircuitBreakersHighRemainingCxPools = 29;
+    internal const int CircuitBreakersHighRemainingPending = 30;
+    internal const int CircuitBreakersHighRemainingRq = 31;
+    internal const int CircuitBreakersHighRemainingRetries = 32;
+
+    // Up to here the control loop's to write; its cells need no others.
+
+    internal const int UpstreamCxTotal = 33;
+    internal const int UpstreamCxActive = 34;
+    internal const int UpstreamCxHttp1Total = 35;
+    internal const int UpstreamCxHttp2Total = 36;
+    internal const int UpstreamCxHttp3Total = 37;
+    internal const int UpstreamCxConnectFail = 38;
+    internal const int UpstreamCxConnectTimeout = 39;
+    internal const int UpstreamCxConnectAttemptsExceeded = 40;
+    internal const int UpstreamCxConnectWith0Rtt = 41;
+    internal const int UpstreamCxOverflow = 42;
+    internal const int UpstreamCxPoolOverflow = 43;
+    internal const int UpstreamCxIdleTimeout = 44;
+    internal const int UpstreamCxMaxDurationReached = 45;
+    internal const int UpstreamCxDestroy = 46;
+    internal const int UpstreamCxDestroyLocal = 47;
+    internal const int UpstreamCxDestroyRemote = 48;
+    internal const int UpstreamCxDestroyWithActiveRq = 49;
+    internal const int UpstreamCxDestroyLocalWithActiveRq = 50;
+    internal const int UpstreamCxDestroyRemoteWithActiveRq = 51;
+    internal const int UpstreamCxCloseNotify = 52;
+    internal const int UpstreamCxRxBytesTotal = 53;
+    internal const int UpstreamCxRxBytesBuffered = 54;
+    internal const int UpstreamCxTxBytesTotal = 55;
+    internal const int UpstreamCxTxBytesBuffered = 56;
+    internal const int UpstreamCxProtocolError = 57;
+    internal const int UpstreamCxMaxRequests = 58;
+    internal const int UpstreamCxNoneHealthy = 59;
+    internal const int UpstreamCxConnectMs = 60;
+    internal const int UpstreamCxLengthMs = 61;
+    internal const int UpstreamRqTotal = 62;
+    internal const int UpstreamRqActive = 63;
+    internal const int UpstreamRq0rtt = 64;
+    internal const int UpstreamRqPendingTotal = 65;
+    internal const int UpstreamRqPendingActive = 66;
+    internal const int UpstreamRqPendingOverflow = 67;
+    internal const int UpstreamRqPendingFailureEject = 68;
+    internal const int UpstreamRqCancelled = 69;
+    internal const int UpstreamRqMaintenanceMode = 70;
+    internal const int UpstreamRqTimeout = 71;
+    internal const int UpstreamRqMaxDurationReached = 72;
+    internal const int UpstreamRqPerTryTimeout = 73;
+    internal const int UpstreamRqPerTryIdleTimeout = 74;
+    internal const int UpstreamRqRxReset = 75;
+    internal const int UpstreamRqTxReset = 76;
+    internal const int UpstreamRqRetry = 77;
+    internal const int UpstreamRqRetryBackoffExponential = 78;
+    internal const int UpstreamRqRetryBackoffRatelimited = 79;
+    internal const int UpstreamRqRetryLimitExceeded = 80;
+    internal const int UpstreamRqRetrySuccess = 81;
+    internal const int UpstreamRqRetryOverflow = 82;
+    internal const int UpstreamRqDropOverload = 83;
+    internal const int UpstreamRqCompleted = 84;
+    internal const int UpstreamFlowControlPausedReadingTotal = 85;
+    internal const int UpstreamFlowControlResumedReadingTotal = 86;
+    internal const int UpstreamFlowControlBackedUpTotal = 87;
+    internal const int UpstreamFlowControlDrainedTotal = 88;
+    internal const int UpstreamInternalRedirectFailedTotal = 89;
+    internal const int UpstreamInternalRedirectSucceededTotal = 90;
+    internal const int UpstreamHttp3Broken = 91;
+    internal const int BindErrors = 92;
+    internal const int OriginalDstHostInvalid = 93;
+    internal const int RetryOrShadowAbandoned = 94;
+    internal const int AssignmentStale = 95;
+    internal const int AssignmentTimeoutReceived = 96;
+    internal const int AssignmentUseCached = 97;
+    internal const int LbHealthyPanic = 98;
+    internal const int LbLocalClusterNotOk = 99;
+    internal const int LbRecalculateZoneStructures = 100;
+    internal const int LbSubsetsCreated = 101;
+    internal const int LbSubsetsRemoved = 102;
+    internal const int LbSubsetsSelected = 103;
+    internal const int LbSubsetsFallback = 104;
+    internal const int LbSubsetsFallbackPanic = 105;
+    internal const int LbSubsetsActive = 106;
+    internal const int LbZoneClusterTooSmall = 107;
+    internal const int LbZoneNoCapacityLeft = 108;
+    internal const int LbZoneNumberDiffers = 109;
+    internal const int LbZoneRoutingAllDirectly = 110;
+    internal const int LbZoneRoutingSampled = 111;
+    internal const int LbZoneRoutingCrossZone = 112;
     internal const int UpstreamRqTime = 113;
     internal const int ExternalUpstreamRqTime = 114;
     internal const int InternalUpstreamRqTime = 115;
@@ -152,6 +155,39 @@ internal static class ClusterStats
 
     internal static readonly StatsSchema Schema = new(
         [
+            new("membership_change"),
+            new("membership_total", StatKind.Gauge),
+            new("membership_healthy", StatKind.Gauge),
+            new("membership_degraded", StatKind.Gauge),
+            new("membership_excluded", StatKind.Gauge),
+            new("max_host_weight", StatKind.Gauge),
+            new("version", StatKind.Gauge),
+            new("update_attempt"),
+            new("update_success"),
+            new("update_failure"),
+            new("update_empty"),
+            new("update_no_rebuild"),
+            new("update_rejected"),
+            new("circuit_breakers.default.cx_open", StatKind.Gauge),
+            new("circuit_breakers.default.cx_pool_open", StatKind.Gauge),
+            new("circuit_breakers.default.rq_pending_open", StatKind.Gauge),
+            new("circuit_breakers.default.rq_open", StatKind.Gauge),
+            new("circuit_breakers.default.rq_retry_open", StatKind.Gauge),
+            new("circuit_breakers.default.remaining_cx", StatKind.Gauge),
+            new("circuit_breakers.default.remaining_cx_pools", StatKind.Gauge),
+            new("circuit_breakers.default.remaining_pending", StatKind.Gauge),
+            new("circuit_breakers.default.remaining_rq", StatKind.Gauge),
+            new("circuit_breakers.default.remaining_retries", StatKind.Gauge),
+            new("circuit_breakers.high.cx_open", StatKind.Gauge),
+            new("circuit_breakers.high.cx_pool_open", StatKind.Gauge),
+            new("circuit_breakers.high.rq_pending_open", StatKind.Gauge),
+            new("circuit_breakers.high.rq_open", StatKind.Gauge),
+            new("circuit_breakers.high.rq_retry_open", StatKind.Gauge),
+            new("circuit_breakers.high.remaining_cx", StatKind.Gauge),
+            new("circuit_breakers.high.remaining_cx_pools", StatKind.Gauge),
+            new("circuit_breakers.high.remaining_pending", StatKind.Gauge),
+            new("circuit_breakers.high.remaining_rq", StatKind.Gauge),
+            new("circuit_breakers.high.remaining_retries", StatKind.Gauge),
             new("upstream_cx_total"),
             new("upstream_cx_active", StatKind.Gauge),
             new("upstream_cx_http1_total"),
@@ -217,19 +253,6 @@ internal static class ClusterStats
             new("assignment_stale"),
             new("assignment_timeout_received"),
             new("assignment_use_cached"),
-            new("membership_change"),
-            new("membership_total", StatKind.Gauge),
-            new("membership_healthy", StatKind.Gauge),
-            new("membership_degraded", StatKind.Gauge),
-            new("membership_excluded", StatKind.Gauge),
-            new("max_host_weight", StatKind.Gauge),
-            new("version", StatKind.Gauge),
-            new("update_attempt"),
-            new("update_success"),
-            new("update_failure"),
-            new("update_empty"),
-            new("update_no_rebuild"),
-            new("update_rejected"),
             new("lb_healthy_panic"),
             new("lb_local_cluster_not_ok"),
             new("lb_recalculate_zone_structures"),
@@ -245,26 +268,6 @@ internal static class ClusterStats
             new("lb_zone_routing_all_directly"),
             new("lb_zone_routing_sampled"),
             new("lb_zone_routing_cross_zone"),
-            new("circuit_breakers.default.cx_open", StatKind.Gauge),
-            new("circuit_breakers.default.cx_pool_open", StatKind.Gauge),
-            new("circuit_breakers.default.rq_pending_open", StatKind.Gauge),
-            new("circuit_breakers.default.rq_open", StatKind.Gauge),
-            new("circuit_breakers.default.rq_retry_open", StatKind.Gauge),
-            new("circuit_breakers.default.remaining_cx", StatKind.Gauge),
-            new("circuit_breakers.default.remaining_cx_pools", StatKind.Gauge),
-            new("circuit_breakers.default.remaining_pending", StatKind.Gauge),
-            new("circuit_breakers.default.remaining_rq", StatKind.Gauge),
-            new("circuit_breakers.default.remaining_retries", StatKind.Gauge),
-            new("circuit_breakers.high.cx_open", StatKind.Gauge),
-            new("circuit_breakers.high.cx_pool_open", StatKind.Gauge),
-            new("circuit_breakers.high.rq_pending_open", StatKind.Gauge),
-            new("circuit_breakers.high.rq_open", StatKind.Gauge),
-            new("circuit_breakers.high.rq_retry_open", StatKind.Gauge),
-            new("circuit_breakers.high.remaining_cx", StatKind.Gauge),
-            new("circuit_breakers.high.remaining_cx_pools", StatKind.Gauge),
-            new("circuit_breakers.high.remaining_pending", StatKind.Gauge),
-            new("circuit_breakers.high.remaining_rq", StatKind.Gauge),
-            new("circuit_breakers.high.remaining_retries", StatKind.Gauge),
             new("upstream_rq_time", StatKind.Histogram),
             new("external.upstream_rq_time", StatKind.Histogram),
             new("internal.upstream_rq_time", StatKind.Histogram),
@@ -284,7 +287,7 @@ internal static class ClusterStats
             new("internal.upstream_rq_4xx"),
             new("internal.upstream_rq_5xx"),
             .. CodeDefinitions(),
-        ]);
+        ]) { ControlCount = CircuitBreakersHighRemainingRetries + 1 };
 
     // status - 100 → position of upstream_rq_STATUS, or 0.
     private static readonly short[] s_positions = Positions();

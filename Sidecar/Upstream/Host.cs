@@ -38,8 +38,10 @@ internal enum HostFlags
 /// </remarks>
 internal sealed class Host
 {
+    // A name and counts are made for the hosts that are used.
     private readonly int _workers;
     private HostCells?[]? _cells;
+    private string? _name;
     private int _flags;
 
     /// <param name="address">Where connections go.</param>
@@ -48,15 +50,14 @@ internal sealed class Host
     internal Host(in Address address, string hostname, int workers)
     {
         Address = address;
-        Name = address.ToString();
         Hostname = hostname;
         _workers = workers;
     }
 
     internal Address Address { get; }
 
-    /// <summary>The address as <c>10.0.0.1:80</c>, made once for logs and stats.</summary>
-    internal string Name { get; }
+    /// <summary>The address as <c>10.0.0.1:80</c>, made once for logs and stats. Two threads may both make it, and either text will do.</summary>
+    internal string Name => _name ??= Address.ToString();
     internal string Hostname { get; }
 
     /// <summary>Load balancing weight within its locality, at least 1.</summary>

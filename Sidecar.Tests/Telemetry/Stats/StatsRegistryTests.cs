@@ -16,6 +16,36 @@ public class StatsRegistryTests
     }
 
     [Fact]
+    public void PrefixOfAnOwner_IsPutTogether_AndItsScopeIsOne()
+    {
+        var registry = new StatsRegistry(1);
+        var scope = registry.Scope(s_schema, "cluster.", "a|b", []);
+        Assert.Equal("cluster.a|b.", scope.Prefix);
+        Assert.Same(scope, registry.Scope(s_schema, "cluster.", "a|b", []));
+        Assert.NotSame(scope, registry.Scope(s_schema, "cluster.", "c", []));
+        registry.DropUnused(scope);
+        Assert.DoesNotContain(scope, registry.Scopes);
+        Assert.NotSame(scope, registry.Scope(s_schema, "cluster.", "a|b", []));
+    }
+
+    [Fact]
+    public void ControlLoopsCells_HaveRoomForItsOwnStats_AndMakeMoreWhenTheyAreWritten()
+    {
+        var schema = s_schema with { ControlCount = 1 };
+        var scope = new StatsRegistry(1).Scope(schema, "x.");
+        var control = scope.Cells(1);
+        control.Inc(0);
+        Assert.Equal(0, control.Value(1));
+        control.Add(1, 4);
+        control.Dec(1);
+        scope.Cells(0).Inc(1);
+        Assert.Equal(1, scope.Sum(0));
+        Assert.Equal(4, scope.Sum(1));
+        control.Record(2, 9);
+        Assert.Equal(1, scope.MergedHistogram(2)!.Total);
+    }
+
+    [Fact]
     public void Sum_IsOverAllWriters()
     {
         var scope = new StatsRegistry(2).Scope(s_schema, "x.");

@@ -10,7 +10,7 @@ namespace Sidecar.Telemetry.Stats;
 /// <remarks>Control loop only. Workers hold scopes, not the registry.</remarks>
 internal sealed class StatsRegistry(int workers)
 {
-    private readonly Dictionary<(StatsSchema Schema, string Prefix), StatsScope> _scopes = new();
+    private readonly Dictionary<(StatsSchema Schema, string Prefix, string Owner), StatsScope> _scopes = new();
     private readonly List<StatsScope> _all = new();
 
     /// <summary>The writer index of the control loop, after the workers'.</summary>
@@ -23,12 +23,15 @@ internal sealed class StatsRegistry(int workers)
     internal List<StatsScope>? Recorder { get; set; }
 
     /// <summary>The scope of one owner; <paramref name="prefix"/> ends in a dot.</summary>
-    internal StatsScope Scope(StatsSchema schema, string prefix, params StatTag[] tags)
+    internal StatsScope Scope(StatsSchema schema, string prefix, params StatTag[] tags) => Scope(schema, prefix, "", tags);
+
+    /// <summary>As the other, for owners of which there are thousands: the prefix is <paramref name="head"/>, <paramref name="owner"/> and a dot, and is put together when it is read.</summary>
+    internal StatsScope Scope(StatsSchema schema, string head, string owner, StatTag[] tags)
     {
-        if (!_scopes.TryGetValue((schema, prefix), out var scope))
+        if (!_scopes.TryGetValue((schema, head, owner), out var scope))
         {
-            scope = new StatsScope(schema, prefix, tags, workers + 1) { Index = _all.Count };
-            _scopes.Add((schema, prefix), scope);
+            scope = new StatsScope(schema, head, owner, tags, workers + 1) { Index = _all.Count };
+            _scopes.Add((schema, head, owner), scope);
             _all.Add(scope);
         }
         Recorder?.Add(scope);
@@ -48,7 +51,7 @@ internal sealed class StatsRegistry(int workers)
     /// <summary>Forgets a scope that nobody retains: a translation asked for it and was refused.</summary>
     internal void DropUnused(StatsScope scope)
     {
-        if (scope.Users > 0 || !_scopes.Remove((scope.Schema, scope.Prefix)))
+        if (scope.Users > 0 || !_scopes.Remove((scope.Schema, scope.Head, scope.Owner)))
             return;
         var last = _all[^1];
         _all[scope.Index] = last;

@@ -18,4 +18,7 @@ internal readonly record struct StatDefinition(string Name, StatKind Kind = Stat
 internal sealed record StatsSchema(params StatDefinition[] Definitions)
 {
     internal int Count => Definitions.Length;
+
+    /// <summary>How many positions, from the first, the control loop writes in the ordinary course of things; its cells start with room for these.</summary>
+    internal int ControlCount { get; init; } = Definitions.Length;
 }

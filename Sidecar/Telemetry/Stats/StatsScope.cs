@@ -1,24 +1,62 @@
+using System.Runtime.CompilerServices;
 using System.Threading;
 
 namespace Sidecar.Telemetry.Stats;
 
 /// <summary>The values of one owner on one worker: plain stores, one writer, read by the control loop.</summary>
-internal sealed class StatsCells(StatsSchema schema)
+/// <remarks>Ten thousand clusters have ten thousand of them for the control loop alone, so there may be room for the first positions only until one beyond is written.</remarks>
+internal sealed class StatsCells
 {
-    private readonly long[] _values = new long[schema.Count];
+    private readonly StatsSchema _schema;
+    private long[] _values;
     private Histogram?[]? _histograms;
 
-    internal void Inc(int stat) => _values[stat]++;
-    internal void Dec(int stat) => _values[stat]--;
-    internal void Add(int stat, long amount) => _values[stat] += amount;
-    internal void Set(int stat, long value) => _values[stat] = value;
-    internal long Value(int stat) => _values[stat];
+    internal StatsCells(StatsSchema schema) : this(schema, schema.Count)
+    {
+    }
+
+    /// <param name="schema">What the positions mean.</param>
+    /// <param name="room">Positions to begin with.</param>
+    internal StatsCells(StatsSchema schema, int room)
+    {
+        _schema = schema;
+        _values = new long[room];
+    }
+
+    internal void Inc(int stat) => At(stat)++;
+    internal void Dec(int stat) => At(stat)--;
+    internal void Add(int stat, long amount) => At(stat) += amount;
+    internal void Set(int stat, long value) => At(stat) = value;
+
+    internal long Value(int stat)
+    {
+        long[] values = Volatile.Read(ref _values);
+        return (uint)stat < (uint)values.Length ? values[stat] : 0;
+    }
+
     internal Histogram? Histogram(int stat) => _histograms?[stat];
+
+    private ref long At(int stat)
+    {
+        long[] values = _values;
+        if ((uint)stat < (uint)values.Length)
+            return ref values[stat];
+        return ref Grow()[stat];
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private long[] Grow()
+    {
+        long[] all = new long[_schema.Count];
+        _values.CopyTo(all, 0);
+        Volatile.Write(ref _values, all);
+        return all;
+    }
 
     /// <summary>Records one value of a histogram; the histogram is made at its first value.</summary>
     internal void Record(int stat, long value)
     {
-        _histograms ??= new Histogram?[schema.Count];
+        _histograms ??= new Histogram?[_schema.Count];
         (_histograms[stat] ??= new Histogram()).Record(value);
     }
 }
@@ -32,10 +70,11 @@ internal sealed class StatsScope
 {
     private readonly StatsCells?[] _cells;
 
-    internal StatsScope(StatsSchema schema, string prefix, StatTag[] tags, int writers)
+    internal StatsScope(StatsSchema schema, string head, string owner, StatTag[] tags, int writers)
     {
         Schema = schema;
-        Prefix = prefix;
+        Head = head;
+        Owner = owner;
         Tags = tags;
         _cells = new StatsCells?[writers];
     }
@@ -43,7 +82,13 @@ internal sealed class StatsScope
     internal StatsSchema Schema { get; }
 
     /// <summary>Everything before the stat's own name, ending in a dot, for example <c>cluster.outbound|80||a.</c>.</summary>
-    internal string Prefix { get; }
+    internal string Prefix => Owner.Length == 0 ? Head : $"{Head}{Owner}.";
+
+    /// <summary>The prefix, or what of it stands before <see cref="Owner"/>.</summary>
+    internal string Head { get; }
+
+    /// <summary>Whose stats they are, where the registry was told; else empty.</summary>
+    internal string Owner { get; }
 
     /// <summary>The parts of the prefix that Prometheus shows as labels.</summary>
     internal StatTag[] Tags { get; }
@@ -81,7 +126,7 @@ internal sealed class StatsScope
 
     private StatsCells Create(int writer)
     {
-        var cells = new StatsCells(Schema);
+        var cells = new StatsCells(Schema, writer == _cells.Length - 1 ? Schema.ControlCount : Schema.Count);
         Volatile.Write(ref _cells[writer], cells);
         return cells;
     }

@@ -43,16 +43,24 @@ internal sealed class EndpointSet
     /// <param name="resolve">Addresses of an endpoint with a DNS name; null when there are no names.</param>
     internal HostSet Build(ClusterConfig config, HostSet? previous, int workers, Func<EndpointSpec, IReadOnlyList<Address>>? resolve = null)
     {
-        var known = new Dictionary<Address, Host>();
-        foreach (var priority in previous?.Priorities ?? [])
+        Dictionary<Address, Host>? known = null;
+        if (previous is { Count: > 0 })
         {
-            foreach (var host in priority.Hosts)
-                known.TryAdd(host.Address, host);
+            known = new Dictionary<Address, Host>(previous.Count);
+            foreach (var priority in previous.Priorities)
+            {
+                foreach (var host in priority.Hosts)
+                    known.TryAdd(host.Address, host);
+            }
         }
 
         uint priorities = 0;
+        int expected = 0;
         foreach (var locality in Localities)
+        {
             priorities = Math.Max(priorities, locality.Priority + 1);
+            expected += locality.Endpoints.Count;
+        }
         var hosts = new List<Host>[priorities];
         var localities = new List<LocalityHosts>[priorities];
         for (int i = 0; i < priorities; i++)
@@ -61,10 +69,10 @@ internal sealed class EndpointSet
             localities[i] = [];
         }
 
-        var taken = new HashSet<Address>();
+        var taken = new HashSet<Address>(expected);
         foreach (var locality in Localities)
         {
-            var here = new List<Host>();
+            var here = new List<Host>(locality.Endpoints.Count);
             foreach (var endpoint in locality.Endpoints)
             {
                 if (endpoint.DnsName.Length == 0)
@@ -81,7 +89,7 @@ internal sealed class EndpointSet
 
         var sets = new PriorityHosts[priorities];
         for (int i = 0; i < priorities; i++)
-            sets[i] = new PriorityHosts(hosts[i].ToArray(), localities[i].ToArray());
+            sets[i] = new PriorityHosts(localities[i].Count == 1 ? localities[i][0].Hosts : hosts[i].ToArray(), localities[i].ToArray());
         return new HostSet(sets, OverprovisioningFactor, WeightedPriorityHealth);
 
         void AddHost(in Address address, EndpointSpec endpoint, LocalitySpec locality, List<Host> here)
@@ -89,7 +97,8 @@ internal sealed class EndpointSet
             if (!taken.Add(address))
                 return;
             string hostname = endpoint.Hostname.Length > 0 ? endpoint.Hostname : endpoint.DnsName;
-            if (!known.TryGetValue(address, out var host) || host.Hostname != hostname)
+            Host? host = null;
+            if (known is null || !known.TryGetValue(address, out host) || host.Hostname != hostname)
                 host = new Host(address, hostname, workers);
             host.Weight = endpoint.Weight;
             host.Priority = locality.Priority;
