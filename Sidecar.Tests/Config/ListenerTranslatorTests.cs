@@ -42,6 +42,11 @@ public class ListenerTranslatorTests
     [InlineData(""" @address, "filter_chain_matcher": {}, @chains """, "filter_chain_matcher", "not supported")]
     [InlineData(""" @address, "per_connection_buffer_limit_bytes": 0, @chains """, "per_connection_buffer_limit_bytes", "at least 1")]
     [InlineData(""" @address, "listener_filters": [{"name": "unknown"}], @chains """, "listener_filters[0]", "unknown")]
+    [InlineData(""" @address, "listener_filters": [{"name": "t", "typed_config": {"@type": "@tls", "initial_read_buffer_size": 255}}], @chains """, "listener_filters[0].typed_config.initial_read_buffer_size", "256 to 65536")]
+    [InlineData(""" @address, "listener_filters": [{"name": "t", "typed_config": {"@type": "@tls", "max_client_hello_size": 16385}}], @chains """, "listener_filters[0].typed_config.max_client_hello_size", "256 to 16384")]
+    [InlineData(""" @address, "listener_filters": [{"name": "envoy.filters.listener.http_inspector", "filter_disabled": {}}], @chains """, "listener_filters[0].filter_disabled", "needs one of")]
+    [InlineData(""" @address, "listener_filters": [{"name": "envoy.filters.listener.http_inspector", "filter_disabled": {"any_match": false}}], @chains """, "listener_filters[0].filter_disabled.any_match", "must equal true")]
+    [InlineData(""" @address, "listener_filters": [{"name": "envoy.filters.listener.http_inspector", "filter_disabled": {"or_match": {"rules": [{"any_match": true}]}}}], @chains """, "listener_filters[0].filter_disabled.or_match.rules", "at least 2")]
     public void Refused_ByItsPath(string members, string path, string reason)
     {
         var error = Assert.Single(Build(members, out _).Errors);
@@ -101,6 +106,15 @@ public class ListenerTranslatorTests
     }
 
     [Fact]
+    public void Fingerprints_AreNotMade()
+    {
+        var result = Build(""" @address, "listener_filters": [{"name": "t", "typed_config": {"@type": "@tls", "enable_ja3_fingerprinting": true, "enable_ja4_fingerprinting": true}}], @chains """, out _);
+        Assert.Empty(result.Errors);
+        Assert.Contains(result.WithoutEffect, e => e.Path == "listener_filters[0].typed_config.enable_ja3_fingerprinting");
+        Assert.Contains(result.WithoutEffect, e => e.Path == "listener_filters[0].typed_config.enable_ja4_fingerprinting");
+    }
+
+    [Fact]
     public void Fields_AreTaken()
     {
         Assert.Empty(Build(""" @address, "traffic_direction": "INBOUND", "use_original_dst": true, "bind_to_port": false, "listener_filters_timeout": "2s", "continue_on_listener_filters_timeout": true, "per_connection_buffer_limit_bytes": 32768, "default_filter_chain": {"filters": [@tcp]}, @chains """, out var listener).Errors);
@@ -142,7 +156,8 @@ public class ListenerTranslatorTests
             {"static_resources": {"clusters": [{"name": "up", "type": "STATIC", "connect_timeout": "1s", "load_assignment": {"cluster_name": "up"}}],
              "listeners": [{"name": "test", @members}]}}
             """.Replace("@members", members, StringComparison.Ordinal).Replace("@chains", Chains, StringComparison.Ordinal)
-            .Replace("@address", Address, StringComparison.Ordinal).Replace("@tcp", Tcp, StringComparison.Ordinal).Replace("@router", Router, StringComparison.Ordinal);
+            .Replace("@address", Address, StringComparison.Ordinal).Replace("@tcp", Tcp, StringComparison.Ordinal).Replace("@router", Router, StringComparison.Ordinal)
+            .Replace("@tls", "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", StringComparison.Ordinal);
         var set = ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(json), "test.json");
         Assert.DoesNotContain(set.Problems, p => p.IsError);
         var result = new SnapshotBuilder(new StatsRegistry(1), 1, "", () => 0).Build(set);

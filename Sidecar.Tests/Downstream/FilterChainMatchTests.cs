@@ -317,5 +317,6 @@ public class FilterChainMatchTests
     private sealed class Accepted(Connection connection) : AcceptedConnection
     {
         internal override Connection Connection => connection;
+        internal override int WorkerIndex => 0;
     }
 }

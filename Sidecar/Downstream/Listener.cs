@@ -24,6 +24,7 @@ internal sealed class Listener : IAcceptHandler
     private readonly WorkerScope _worker;
     private readonly Dictionary<FilterChainConfig, TerminalFilter> _terminals = [];
     private readonly List<ListenSocket> _sockets = [];
+    private readonly List<PendingConnection> _waiting = [];
     private StatsCells _stats;
 
     internal Listener(Listeners listeners, WorkerScope worker, ListenerConfig config)
@@ -135,6 +136,32 @@ internal sealed class Listener : IAcceptHandler
         accepted.RunFilters();
     }
 
+    /// <summary>A connection under listener filters waits for bytes.</summary>
+    internal void StartWaiting(PendingConnection pending)
+    {
+        pending.WaitingIndex = _waiting.Count;
+        _waiting.Add(pending);
+        _stats.Inc(ListenerStats.PreCxActive);
+    }
+
+    /// <summary>And no longer.</summary>
+    internal void StopWaiting(PendingConnection pending)
+    {
+        var last = _waiting[^1];
+        _waiting[pending.WaitingIndex] = last;
+        last.WaitingIndex = pending.WaitingIndex;
+        _waiting.RemoveAt(_waiting.Count - 1);
+        pending.WaitingIndex = -1;
+        _stats.Dec(ListenerStats.PreCxActive);
+    }
+
+    /// <summary>Closes the connections that have not come to a chain: the listener goes.</summary>
+    internal void CloseWaiting(Failure reason)
+    {
+        while (_waiting.Count > 0)
+            _waiting[^1].Close(reason);
+    }
+
     /// <summary>Listener filters are through: chooses the chain and gives the connection away.</summary>
     internal void Dispatch(PendingConnection accepted)
     {
@@ -175,12 +202,17 @@ internal sealed class Listener : IAcceptHandler
 /// <remarks>Worker-owned, pooled by <see cref="Listeners"/>.</remarks>
 internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
 {
+    private const int ApplicationProtocolsKept = 16;
+
     private readonly Listeners _listeners;
     private readonly EventLoop _loop;
     private readonly LoopTimer _timeout;
     private readonly Receiver _receiver;
     private Listener _listener = null!;
     private Connection _connection = null!;
+
+    // Those of the version the connection was accepted under: a new one may have others, and this one is between two of them.
+    private IReadOnlyList<ListenerFilters.Configured> _filters = [];
     private int _next;
 
     internal PendingConnection(Listeners listeners, EventLoop loop)
@@ -192,12 +224,17 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
     }
 
     internal override Connection Connection => _connection;
+    internal override int WorkerIndex => _listeners.WorkerIndex;
+
+    /// <summary>Its place among the listener's waiting ones; -1: it waits for nothing.</summary>
+    internal int WaitingIndex = -1;
+
+    private bool IsWaiting => WaitingIndex >= 0;
 
     /// <summary>Wraps the descriptor; false when that failed and everything is given back.</summary>
     internal bool Open(Listener listener, int fd, in Address peer, in Address local, ConnectionLimit? limit)
     {
-        _listener = listener;
-        _next = 0;
+        MoveTo(listener);
         var connection = Connection.Open(_loop, fd, peer, RawTransport.Instance, _receiver);
         if (connection is null)
         {
@@ -218,6 +255,7 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
     internal void MoveTo(Listener listener)
     {
         _listener = listener;
+        _filters = listener.Config.ListenerFilters;
         _next = 0;
     }
 
@@ -229,7 +267,6 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
     internal Connection Release()
     {
         var connection = _connection;
-        _loop.Cancel(_timeout);
         Recycle();
         return connection;
     }
@@ -239,7 +276,8 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
         _listener.Stats.Inc(ListenerStats.PreCxTimeout);
         if (_listener.Config.ContinueOnListenerFiltersTimeout)
         {
-            _listener.Stats.Dec(ListenerStats.PreCxActive);
+            // With what is known by now: a peer that waits for our side to speak first gets there.
+            StopWaiting();
             _listener.Dispatch(this);
         }
         else
@@ -250,49 +288,50 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
 
     private void RunFilters(ReadOnlySpan<byte> data)
     {
-        var config = _listener.Config;
-        bool waited = _timeout.IsArmed || _waiting;
-        while (_next < config.ListenerFilters.Count)
+        for (; _next < _filters.Count; _next++)
         {
-            var (filter, disabled) = config.ListenerFilters[_next];
-            if (disabled is null || !disabled.Matches(Destination.Port))
+            var (filter, disabled) = _filters[_next];
+            if (disabled is not null && disabled.Matches(Destination))
+                continue;
+            switch (filter.Inspect(this, data))
             {
-                switch (filter.Inspect(this, data))
-                {
-                    case ListenerFilterStatus.NeedMore when data.Length < filter.InspectBytesMax && !_connection.EndReceived:
-                        Wait(waited);
-                        return;
-                    case ListenerFilterStatus.Close:
-                        _listener.Stats.Inc(ListenerStats.ListenerFilterError);
-                        Close(Failure.ListenerFilterTimeout);
-                        return;
-                }
+                case ListenerFilterStatus.NeedMore when data.Length < filter.InspectBytesMax && !_connection.EndReceived:
+                    Wait();
+                    return;
+                case ListenerFilterStatus.Close:
+                    Close(Failure.ListenerFilterRefused);
+                    return;
             }
-            _next++;
         }
-        if (waited)
-            _listener.Stats.Dec(ListenerStats.PreCxActive);
-        _waiting = false;
+        StopWaiting();
         _listener.Dispatch(this);
     }
 
-    private bool _waiting;
-
-    private void Wait(bool alreadyWaiting)
+    // One timeout for all filters together.
+    private void Wait()
     {
-        if (alreadyWaiting)
+        if (IsWaiting)
             return;
-        _waiting = true;
-        _listener.Stats.Inc(ListenerStats.PreCxActive);
+        _listener.StartWaiting(this);
         if (_listener.Config.ListenerFiltersTimeoutMs > 0)
             _loop.Schedule(_timeout, _listener.Config.ListenerFiltersTimeoutMs);
     }
 
-    private void OnClosed()
+    private void StopWaiting()
     {
+        if (!IsWaiting)
+            return;
+        _listener.StopWaiting(this);
         _loop.Cancel(_timeout);
-        if (_waiting)
-            _listener.Stats.Dec(ListenerStats.PreCxActive);
+    }
+
+    private void OnClosed(Failure reason)
+    {
+        if (IsWaiting && reason is Failure.DownstreamDisconnect or Failure.DownstreamReset)
+        {
+            _listener.Stats.Inc(ListenerStats.ListenerFilterRemoteClose);
+            _filters[_next].Filter.OnPeerClosed(this);
+        }
         _listener.Stats.Inc(ListenerStats.CxDestroy);
         _listener.Stats.Dec(ListenerStats.CxActive);
         Recycle();
@@ -300,12 +339,16 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
 
     private void Recycle()
     {
+        StopWaiting();
         _connection = null!;
         _listener = null!;
-        _waiting = false;
+        _filters = [];
         IsDestinationRestored = false;
         TransportProtocol = ServerName = "";
         ApplicationProtocols.Clear();
+        // A hello has room for thousands of them, and this object is kept.
+        if (ApplicationProtocols.Capacity > ApplicationProtocolsKept)
+            ApplicationProtocols.Capacity = ApplicationProtocolsKept;
         Destination = Source = default;
         _listeners.Return(this);
     }
@@ -320,12 +363,9 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
             return 0;
         }
 
-        internal override void OnEndOfStream(Connection connection)
-        {
-            owner._listener.Stats.Inc(ListenerStats.ListenerFilterRemoteClose);
-            connection.Close(Failure.DownstreamDisconnect);
-        }
+        // Its last bytes were not enough to tell what it wants.
+        internal override void OnEndOfStream(Connection connection) => connection.Close(Failure.DownstreamDisconnect);
 
-        internal override void OnClosed(Connection connection, Failure reason) => owner.OnClosed();
+        internal override void OnClosed(Connection connection, Failure reason) => owner.OnClosed(reason);
     }
 }

@@ -31,6 +31,9 @@ internal sealed class Listeners
 
     internal IEnumerable<Listener> All => _byName.Values;
 
+    /// <summary>The worker's number: the writer index of its stats cells.</summary>
+    internal int WorkerIndex => _worker.Index;
+
     internal Listener? Find(string name) => _byName.GetValueOrDefault(name);
 
     /// <summary>Connections of all chains, draining ones included.</summary>
@@ -99,6 +102,7 @@ internal sealed class Listeners
             return;
         RemoveAddresses(listener);
         listener.CloseSockets();
+        listener.CloseWaiting(Failure.Draining);
         Drain([.. listener.Terminals], drainTimeMs);
     }
 
@@ -122,6 +126,7 @@ internal sealed class Listeners
         foreach (var listener in _byName.Values)
         {
             listener.CloseSockets();
+            listener.CloseWaiting(reason);
             foreach (var terminal in listener.Terminals)
                 terminal.CloseAll(reason);
         }

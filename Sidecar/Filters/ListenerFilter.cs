@@ -29,12 +29,20 @@ internal abstract class ListenerFilter
 
     /// <summary>Looks at the connection. <paramref name="data"/> is everything received so far, maybe nothing.</summary>
     internal abstract ListenerFilterStatus Inspect(AcceptedConnection connection, ReadOnlySpan<byte> data);
+
+    /// <summary>The peer went while this filter waited for bytes.</summary>
+    internal virtual void OnPeerClosed(AcceptedConnection connection)
+    {
+    }
 }
 
 /// <summary>A connection between accept and its filter chain, and what listener filters know about it.</summary>
 internal abstract class AcceptedConnection
 {
     internal abstract Connection Connection { get; }
+
+    /// <summary>The worker's number: the writer index of its stats cells.</summary>
+    internal abstract int WorkerIndex { get; }
 
     /// <summary>Where it was going: the original destination once restored, else the address it came in by.</summary>
     internal Address Destination;

@@ -2,8 +2,11 @@ using System;
 using System.Collections.Generic;
 using Google.Protobuf;
 using Sidecar.Filters.Listener;
+using Sidecar.Net;
+using WireHttpInspector = Envoy.Extensions.Filters.Listener.HttpInspector.V3;
 using WireListener = Envoy.Config.Listener.V3;
 using WireOriginalDst = Envoy.Extensions.Filters.Listener.OriginalDst.V3;
+using WireTlsInspector = Envoy.Extensions.Filters.Listener.TlsInspector.V3;
 
 namespace Sidecar.Filters;
 
@@ -16,6 +19,9 @@ internal static class ListenerFilters
     private static readonly Dictionary<string, Entry> s_filters = new()
     {
         ["envoy.extensions.filters.listener.original_dst.v3.OriginalDst"] = Filter("envoy.filters.listener.original_dst", WireOriginalDst.OriginalDst.Parser, OriginalDstFilter.Create),
+        ["envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"] = Filter("envoy.filters.listener.tls_inspector", WireTlsInspector.TlsInspector.Parser, TlsInspector.Create),
+        ["envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"] =
+            Filter("envoy.filters.listener.http_inspector", WireHttpInspector.HttpInspector.Parser, HttpInspector.Create),
     };
 
     private sealed record Entry(string Name, Func<ByteString, bool, ConfigScope, ListenerFilter?> Create);
@@ -72,7 +78,8 @@ internal static class ListenerFilters
 /// <remarks>Shared immutable.</remarks>
 internal abstract class PortPredicate
 {
-    internal abstract bool Matches(int port);
+    /// <summary>Whether the filter is passed over for a connection that was going to this address.</summary>
+    internal abstract bool Matches(in Address destination);
 
     /// <summary>Translates the wire form.</summary>
     internal static PortPredicate? Create(WireListener.ListenerFilterChainMatchPredicate wire, ConfigScope scope)
@@ -80,7 +87,9 @@ internal abstract class PortPredicate
         switch (wire.RuleCase)
         {
             case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.AnyMatch:
-                return new Range(0, 65536);
+                if (!wire.AnyMatch)
+                    scope.Reject("any_match", "value must equal true");
+                return new Any();
             case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.DestinationPortRange:
                 return new Range(wire.DestinationPortRange.Start, wire.DestinationPortRange.End);
             case WireListener.ListenerFilterChainMatchPredicate.RuleOneofCase.NotMatch:
@@ -108,23 +117,29 @@ internal abstract class PortPredicate
         return new Set(rules.ToArray(), any);
     }
 
+    private sealed class Any : PortPredicate
+    {
+        internal override bool Matches(in Address destination) => true;
+    }
+
     private sealed class Range(int start, int end) : PortPredicate
     {
-        internal override bool Matches(int port) => port >= start && port < end;
+        // As Envoy, what has no port is in every range.
+        internal override bool Matches(in Address destination) => !destination.IsIp || destination.Port >= start && destination.Port < end;
     }
 
     private sealed class Not(PortPredicate inner) : PortPredicate
     {
-        internal override bool Matches(int port) => !inner.Matches(port);
+        internal override bool Matches(in Address destination) => !inner.Matches(destination);
     }
 
     private sealed class Set(PortPredicate[] rules, bool any) : PortPredicate
     {
-        internal override bool Matches(int port)
+        internal override bool Matches(in Address destination)
         {
             foreach (var rule in rules)
             {
-                if (rule.Matches(port) == any)
+                if (rule.Matches(destination) == any)
                     return any;
             }
             return !any;

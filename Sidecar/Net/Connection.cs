@@ -388,7 +388,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// </summary>
     internal void ChangeTransport(Transport transport, int handshakeTimeoutMs = 0)
     {
-        Debug.Assert(_state == State.Open);
+        Debug.Assert(_state is State.Open or State.Opening);
         Rare.NextTransport = transport;
         if (handshakeTimeoutMs > 0)
             StartTimer(handshakeTimeoutMs);

@@ -79,6 +79,7 @@ internal enum Failure : byte
     DownstreamReset,
     ConnectionIdleTimeout,
     ListenerFilterTimeout,
+    ListenerFilterRefused,
 
     // ---- proxy: configuration and policy ---------------------------------------------------------------------
     NoFilterChain,
@@ -232,6 +233,7 @@ internal static class Failures
         Row(Failure.DownstreamReset, D, 0, ResponseFlags.DownstreamRemoteReset, "downstream_remote_reset", No, "");
         Row(Failure.ConnectionIdleTimeout, D, 0, ResponseFlags.None, "connection_idle_timeout", No, "");
         Row(Failure.ListenerFilterTimeout, D, 0, ResponseFlags.None, "listener_filter_timeout", No, "");
+        Row(Failure.ListenerFilterRefused, D, 0, ResponseFlags.None, "listener_filter_refused", No, "");
 
         Row(Failure.NoFilterChain, P, 0, ResponseFlags.NoRouteFound, "filter_chain_not_found", No, "");
         Row(Failure.NoRoute, P, 404, ResponseFlags.NoRouteFound, "route_not_found", No, "");

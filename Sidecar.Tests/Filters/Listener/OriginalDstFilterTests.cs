@@ -41,5 +41,6 @@ public class OriginalDstFilterTests
     private sealed class Accepted(Connection connection) : AcceptedConnection
     {
         internal override Connection Connection => connection;
+        internal override int WorkerIndex => 0;
     }
 }
