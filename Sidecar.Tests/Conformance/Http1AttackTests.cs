@@ -71,6 +71,11 @@ public class Http1AttackTests
     // Connection must not take away what routing and identity rest on.
     [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
     [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: content-length\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :method\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :path, close\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, :authority\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :Scheme\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
     public void AmbiguousRequest_IsRefused_AndConnectionEnds(string request, string failure, int status)
     {
         const string Smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";

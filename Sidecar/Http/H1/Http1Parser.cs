@@ -443,7 +443,8 @@ internal struct Http1Parser
         }
     }
 
-    // Removes the fields that Connection names (RFC 9110 section 7.6.1). A peer may not use it to take away what routing and identity rest on.
+    // Removes the fields that Connection names (RFC 9110 section 7.6.1). A peer may not use it to take away what routing and identity rest on, nor
+    // what the map keeps under a pseudo-header's name: without :method, the request line we write would be another one.
     private static Failure FinishConnection(HeaderMap map, ref Http1HeadInfo info)
     {
         if (!info.Nominates)
@@ -453,6 +454,8 @@ internal struct Http1Parser
         {
             while (NextToken(ref value, out var token))
             {
+                if (token.Length > 0 && token[0] == ':')
+                    return Failure.Http1CodecError;
                 switch (HeaderNames.Lookup(token))
                 {
                     case HeaderId.Connection or HeaderId.Te or HeaderId.Upgrade:
