@@ -31,6 +31,10 @@ def program(name):
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
+# The same in every peer: what the load side would choose anyway.
+CIPHER = "TLS_AES_128_GCM_SHA256"
+
+
 class Route:
     """What a proxy has to do in a scenario: the protocols of both sides and the ports. tcp stands for bytes without meaning."""
 
@@ -38,9 +42,34 @@ class Route:
         self.down, self.up, self.upstream_port, self.extra = down, up, upstream_port, extra
 
 
+class Certificates:
+    """An authority of one run, a server's certificate and a client's, P-256, and how they are asked for."""
+
+    def __init__(self, folder):
+        os.makedirs(folder, exist_ok=True)
+        self.ca, self.server, self.client = (os.path.join(folder, name) for name in ("ca", "server", "client"))
+
+        def openssl(*words):
+            subprocess.run(["openssl", *words], check=True, capture_output=True)
+        for name in (self.ca, self.server, self.client):
+            openssl("ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", name + ".key")
+        openssl("req", "-x509", "-new", "-key", self.ca + ".key", "-subj", "/CN=authority", "-days", "30", "-out", self.ca + ".pem")
+        for name, names in ((self.server, "DNS:localhost,IP:127.0.0.1"), (self.client, "URI:spiffe://cluster.local/ns/perf/sa/client")):
+            with open(name + ".ext", "w") as file:
+                file.write(f"subjectAltName={names}\n")
+            openssl("req", "-new", "-key", name + ".key", "-subj", "/CN=perf", "-out", name + ".csr")
+            openssl("x509", "-req", "-in", name + ".csr", "-CA", self.ca + ".pem", "-CAkey", self.ca + ".key", "-CAcreateserial", "-days", "30",
+                    "-extfile", name + ".ext", "-out", name + ".pem")
+        with open(self.server + ".both", "w") as both:
+            for part in (".pem", ".key"):
+                with open(self.server + part) as file:
+                    both.write(file.read())
+
+
 class Peer:
     name = ""
     program = ""
+    speaks_tls = False
 
     def __init__(self, work):
         self.work, self.process, self.port, self.started_seconds = work, None, 0, 0.0
@@ -53,6 +82,12 @@ class Peer:
     def cannot(self, route):
         """Why this peer cannot serve the scenario, or None."""
         return None
+
+    def refuses(self, route):
+        """The same, with what is common to all."""
+        if route.extra.get("tls") and not self.speaks_tls:
+            return "its TLS is not compared"
+        return self.cannot(route)
 
     def command(self, route):
         raise NotImplementedError
@@ -119,6 +154,7 @@ class Floor(Peer):
 
 
 class Haproxy(Peer):
+    speaks_tls = True
     name = "haproxy"
     program = "haproxy"
     splice = False
@@ -135,6 +171,10 @@ class Haproxy(Peer):
         # Each connection may need a descriptor on both sides; an idle one has no upstream, so the scenario with most is not cut.
         descriptors = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         splice = "\n  option splice-request\n  option splice-response" if self.splice else ""
+        tls, certificates = "", route.extra.get("tls")
+        if certificates:
+            tls = f" ssl crt {certificates.server}.both alpn h2,http/1.1 ssl-min-ver TLSv1.3 curves X25519:P-256 ciphersuites {CIPHER}"
+            tls += f" ca-file {certificates.ca}.pem verify required" if route.extra.get("mutual") else ""
         path = self.write("haproxy.cfg", f"""global
   nbthread 1
   ulimit-n {descriptors}
@@ -145,7 +185,7 @@ defaults
   timeout client 300s
   timeout server 300s{splice}
 frontend f
-  bind 127.0.0.1:{self.port} backlog 4096{' proto h2' if route.down == 'h2' else ''}
+  bind 127.0.0.1:{self.port} backlog 4096{tls or (' proto h2' if route.down == 'h2' else '')}
   default_backend b{http}
 backend b
   {'http-reuse always' if mode == 'http' else ''}
@@ -163,6 +203,7 @@ class HaproxySplice(Haproxy):
 
 
 class Nginx(Peer):
+    speaks_tls = True
     name = "nginx"
     program = "nginx"
 
@@ -177,6 +218,11 @@ class Nginx(Peer):
         return None
 
     def command(self, route):
+        tls, certificates = "", route.extra.get("tls")
+        if certificates:
+            tls = f"""ssl_certificate {certificates.server}.pem; ssl_certificate_key {certificates.server}.key; ssl_protocols TLSv1.3;
+    ssl_ecdh_curve X25519:P-256; ssl_conf_command Ciphersuites {CIPHER}; ssl_session_cache shared:s:10m;"""
+            tls += f" ssl_client_certificate {certificates.ca}.pem; ssl_verify_client on;" if route.extra.get("mutual") else ""
         path = self.write("nginx.conf", f"""daemon off; master_process off; pid {self.work}/pid; error_log {self.work}/error.log;
 events {{ worker_connections 16384; }}
 http {{
@@ -184,7 +230,8 @@ http {{
   client_body_temp_path {self.work}/body; proxy_temp_path {self.work}/proxy; fastcgi_temp_path {self.work}/f; uwsgi_temp_path {self.work}/u; scgi_temp_path {self.work}/s;
   upstream backend {{ server 127.0.0.1:{route.upstream_port}; keepalive 1000; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{self.port} backlog=4096{' http2' if route.down == 'h2' else ''};
+    listen 127.0.0.1:{self.port} backlog=4096{' ssl' if tls else ''}{' http2' if route.down == 'h2' else ''};
+    {tls}
     location / {{
       proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Request-Id $request_id;
@@ -245,6 +292,7 @@ class Yarp(Peer):
 
 
 class EnvoyLike(Peer):
+    speaks_tls = True
     """Envoy's bootstrap, for Envoy and for us: the same document."""
     api = None
 
@@ -329,24 +377,35 @@ def bootstrap(route, port, admin):
             "http2_protocol_options": {"max_concurrent_streams": 1000},
             "route_config": {"name": "all", "virtual_hosts": hosts},
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]
+    chain = {"filters": filters}
+    if certificates := route.extra.get("tls"):
+        context = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {
+            "alpn_protocols": ["h2", "http/1.1"], "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+            "tls_certificates": [{"certificate_chain": {"filename": certificates.server + ".pem"}, "private_key": {"filename": certificates.server + ".key"}}]}}
+        if route.extra.get("mutual"):
+            context["require_client_certificate"] = True
+            context["common_tls_context"]["validation_context"] = {
+                "trusted_ca": {"filename": certificates.ca + ".pem"},
+                "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://cluster.local/"}}]}
+        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
     clusters = [cluster("backend", route.upstream_port, route.up == "h2")]
     clusters += [cluster(f"other{i}", route.upstream_port, False) for i in range(route.extra.get("other_clusters", 0))]
     return {
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
         "static_resources": {
-            "listeners": [{"name": "perf", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}, "filter_chains": [{"filters": filters}]}],
+            "listeners": [{"name": "perf", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}, "filter_chains": [chain]}],
             "clusters": clusters,
         },
     }
 
 
-def compiled(source):
+def compiled(source, *libraries):
     """The executable of a C file of this folder, made when it is older than its source."""
     source = os.path.join(HERE, source)
     out = os.path.join(ROOT, "artifacts", "perf", "bin", os.path.splitext(os.path.basename(source))[0])
     if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(source):
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        subprocess.run(["gcc", "-O2", "-o", out, source], check=True)
+        subprocess.run(["gcc", "-O2", "-o", out, source, *libraries], check=True)
     return out
 
 

@@ -85,7 +85,10 @@ def on_load_cpu(command, **options):
 
 def closed_loop(scenario, port, connections, seconds):
     """Requests answered with 200 in as many seconds; every connection asks again as soon as it was answered."""
-    url = f"http://127.0.0.1:{port}/measured/path?with=query"
+    extra = scenario.get("extra", {})
+    if scenario["kind"] == "handshake":
+        return handshakes(port, seconds, extra["tls"], extra["resumed"])
+    url = f"http{'s' if extra.get('tls') else ''}://127.0.0.1:{port}/measured/path?with=query"
     if scenario["downstream"] == "h1":
         close = ["-H", "Connection: close"] if scenario["kind"] == "churn" else []
         out = on_load_cpu(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", "user-agent: wrk", "-H", "accept: */*", "-H", "x-team: payments"] + close + [url]).stdout
@@ -97,6 +100,18 @@ def closed_loop(scenario, port, connections, seconds):
     good = int(re.search(r"status codes: (\d+) 2xx", out).group(1))
     failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", out)
     return good, sum(int(number) for number in failed.groups())
+
+
+def handshakes(port, seconds, certificates, resumed):
+    """Connections of one client, one after the other, each with its certificate, a request and the answer; new sessions, or one resumed over and over."""
+    out = on_load_cpu([catalogue.compiled("load/shake.c", "-lssl", "-lcrypto"), str(port), str(seconds), certificates.client + ".pem",
+                       certificates.client + ".key", certificates.ca + ".pem", "resumed" if resumed else "full"])
+    words = out.stdout.split()
+    if out.returncode != 0 or len(words) != 2:
+        return 1, 1
+    complete, reused = int(words[0]), int(words[1])
+    # All but the first are to be resumed, or none.
+    return complete, (complete - 1 - reused if resumed else reused)
 
 
 def fixed_rate(port, rate, seconds, connections):
@@ -212,7 +227,7 @@ def syscalls(peer, work):
 
 # ---- one scenario ----------------------------------------------------------------------------------------------------
 
-def measure(name, scenario, connections, body, candidates, runs, seconds, log):
+def measure(name, scenario, connections, body, candidates, runs, seconds, work, log):
     kind = scenario["kind"]
     if kind == "idle":
         # The load, and a proxy that counts twice, must fit their descriptors.
@@ -222,6 +237,9 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
                                env={**os.environ, "BODY_BYTES": str(body if kind != "bulk" else 0)})
     route = catalogue.Route(scenario["downstream"], scenario["upstream"], {"h1": h1_port, "h2": h2_port, "tcp": tcp_port}[scenario["upstream"]],
                             **scenario.get("extra", {}))
+    if "tls" in route.extra:
+        scenario = {**scenario, "extra": {**route.extra, "tls": catalogue.Certificates(os.path.join(work, "certificates"))}}
+        route.extra = scenario["extra"]
     unit = 2 ** 30 if kind == "bulk" else 1
     label = f"{name} c={connections} b={body}"
     result = {"scenario": name, "kind": kind, "connections": connections, "body_bytes": body, "unit": "GiB" if kind == "bulk" else "request",
@@ -229,7 +247,7 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, log):
     running = []
     try:
         for peer in candidates:
-            reason = peer.cannot(route)
+            reason = peer.refuses(route)
             if reason is None:
                 try:
                     peer.start(route, PROXY_CPU)
@@ -443,7 +461,7 @@ def main():
         cross = [(middle, size) for size in sizes] + [(count, usual) for count in connections if count != middle]
         for count, size in cross:
             log(f"{name}: {count} connections, {size} B")
-            result = measure(name, scenario, count, size, present, runs, arguments.seconds or (2 if arguments.quick else scenario["seconds"]), log)
+            result = measure(name, scenario, count, size, present, runs, arguments.seconds or (2 if arguments.quick else scenario["seconds"]), work, log)
             summarise(result)
             report["results"].append(result)
             with open(os.path.join(arguments.out, "results.json"), "w") as file:

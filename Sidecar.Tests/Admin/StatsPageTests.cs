@@ -1,5 +1,6 @@
 using Sidecar.Admin;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using Xunit;
 
 namespace Sidecar.Tests.Admin;
@@ -22,6 +23,19 @@ public class StatsPageTests
     public void Prometheus_ResponseClass_IsALabel() =>
         Assert.Contains("envoy_http_rq_xx{envoy_http_conn_manager_prefix=\"p\",envoy_response_code_class=\"2\"} 0\n",
             Text(new StatsRegistry(1).Scope(s_schema, "http.p.", new StatTag("envoy.http_conn_manager_prefix", "p"))));
+
+    [Fact]
+    public void Prometheus_WhatTlsAgreedOn_IsALabel_AndShownOnceUsed()
+    {
+        var scope = new StatsRegistry(1).Scope(TlsStats.Schema, "cluster.a.ssl.", new StatTag("envoy.cluster_name", "a"));
+        scope.Cells(0).Inc(TlsStats.OfVersion(OpenSsl.Tls13));
+        scope.Cells(0).Inc(TlsStats.OfCipher(0x1301));
+        string text = Text(scope);
+        Assert.Contains("envoy_cluster_ssl_versions{envoy_cluster_name=\"a\",envoy_ssl_version=\"TLSv1.3\"} 1\n", text);
+        Assert.Contains("envoy_cluster_ssl_ciphers{envoy_cluster_name=\"a\",envoy_ssl_cipher=\"TLS_AES_128_GCM_SHA256\"} 1\n", text);
+        Assert.DoesNotContain("TLSv1.2", text);
+        Assert.Contains("envoy_cluster_ssl_handshake{envoy_cluster_name=\"a\"} 0\n", text);
+    }
 
     [Fact]
     public void Prometheus_OneTypeLinePerName()

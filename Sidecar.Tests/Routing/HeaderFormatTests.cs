@@ -39,6 +39,45 @@ public sealed class HeaderFormatTests
     }
 
     [Theory]
+    [InlineData("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER%", "TLSv1.3 TLS_AES_128_GCM_SHA256")]
+    [InlineData("%DOWNSTREAM_TLS_SESSION_ID%", "01ff")]
+    [InlineData("%REQUESTED_SERVER_NAME%", "a.test")]
+    [InlineData("%DOWNSTREAM_PEER_SUBJECT%|%DOWNSTREAM_PEER_ISSUER%", "CN=peer|CN=ca")]
+    [InlineData("%DOWNSTREAM_PEER_URI_SAN%", "spiffe://td/a,spiffe://td/b%0D%0Ax: y")]
+    [InlineData("%DOWNSTREAM_PEER_DNS_SAN%|%DOWNSTREAM_PEER_IP_SAN%", "a.test|")]
+    [InlineData("%DOWNSTREAM_PEER_FINGERPRINT_256%|%DOWNSTREAM_PEER_FINGERPRINT_1%|%DOWNSTREAM_PEER_SERIAL%", "ab|cd|0f")]
+    [InlineData("%DOWNSTREAM_LOCAL_URI_SAN%|%DOWNSTREAM_LOCAL_SUBJECT%", "|")]
+    [InlineData("%UPSTREAM_TLS_VERSION%|%UPSTREAM_PEER_URI_SAN%", "|")]
+    public void Tls_OfTheConnection(string format, string expected)
+    {
+        var facts = Facts();
+        facts.Info.DownstreamTls = new TlsFacts
+        {
+            Version = "TLSv1.3",
+            Cipher = "TLS_AES_128_GCM_SHA256",
+            SessionId = [1, 255],
+            ServerName = "a.test",
+            Peer = new CertificateFacts([])
+            {
+                Subject = "CN=peer",
+                Issuer = "CN=ca",
+                UriSans = ["spiffe://td/a", "spiffe://td/b\r\nx: y"],
+                DnsSans = ["a.test"],
+                Sha256 = "ab",
+                Sha1 = "cd",
+                Serial = "0f",
+            },
+            IsPeerVerified = true,
+            Local = null,
+        };
+        Assert.Equal(expected, Format(format, facts));
+    }
+
+    [Theory]
+    [InlineData("[%DOWNSTREAM_TLS_VERSION%%DOWNSTREAM_PEER_URI_SAN%%REQUESTED_SERVER_NAME%%UPSTREAM_TLS_CIPHER%]")]
+    public void Tls_WhereThereIsNone_IsNothing(string format) => Assert.Equal("[]", Format(format));
+
+    [Theory]
     [InlineData("", "")]
     [InlineData("plain text", "plain text")]
     [InlineData("100%%", "100%")]
@@ -128,8 +167,8 @@ public sealed class HeaderFormatTests
     [InlineData("[%DYNAMIC_METADATA([\"a\", \"b\"])%]")]
     [InlineData("[%PER_REQUEST_STATE(k)%]")]
     [InlineData("[%FILTER_STATE(k:PLAIN):10%]")]
-    [InlineData("[%DOWNSTREAM_PEER_URI_SAN%]")]
-    [InlineData("[%DOWNSTREAM_TLS_VERSION%]")]
+    [InlineData("[%DOWNSTREAM_PEER_CERT_V_END%]")]
+    [InlineData("[%DOWNSTREAM_PEER_CERT_V_START%]")]
     [InlineData("[%UPSTREAM_LOCAL_ADDRESS%]")]
     [InlineData("[%UPSTREAM_METADATA([\"a\",\"b\"])%]")]
     [InlineData("[%DOWNSTREAM_PEER_CERT_V_START(%b %d)%]")]

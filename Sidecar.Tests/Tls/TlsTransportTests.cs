@@ -28,7 +28,7 @@ public sealed class TlsTransportTests : IDisposable
         Assert.Equal("answer", pair.Expect(pair.ClientSide, 6));
 
         Assert.Equal("TLSv1.3", pair.ServerTransport.VersionName);
-        Assert.Equal("a.test", pair.ServerTransport.ServerName);
+        Assert.Equal("a.test", pair.ServerTransport.Facts!.ServerName);
         Assert.Equal(1, server.Count(TlsStats.Handshake));
         Assert.Equal(1, server.Count(TlsStats.NoCertificate));
         Assert.Equal(1, server.Count(TlsStats.OfVersion(OpenSsl.Tls13)));
@@ -276,7 +276,7 @@ public sealed class TlsTransportTests : IDisposable
         var lax = TestTls.Client(with: o => o with { MinVersion = OpenSsl.Tls10, MaxVersion = OpenSsl.Tls11, CipherSuites = ["ECDHE-ECDSA-AES128-SHA"] });
         var spoken = new TlsPair(_loop, lax, both).Shake();
         Assert.Equal("TLSv1.1", spoken.ServerTransport.VersionName);
-        Assert.Equal("ECDHE-ECDSA-AES128-SHA", spoken.ServerTransport.CipherName);
+        Assert.Equal("ECDHE-ECDSA-AES128-SHA", spoken.ServerTransport.Facts!.Cipher);
         spoken.Close();
     }
 

@@ -4,6 +4,7 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.Text.Json;
 using Sidecar.Server;
+using Sidecar.Telemetry;
 using Sidecar.Tls;
 
 namespace Sidecar.Admin;
@@ -41,7 +42,7 @@ internal static class CertsPage
         json.WriteEndObject();
     }
 
-    private static void WriteCertificate(Utf8JsonWriter json, string path, CertificateInfo info, long nowUnixS)
+    private static void WriteCertificate(Utf8JsonWriter json, string path, CertificateFacts info, long nowUnixS)
     {
         json.WriteStartObject();
         json.WriteString("path", path);

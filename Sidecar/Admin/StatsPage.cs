@@ -225,6 +225,9 @@ internal static class StatsPage
         return family.Samples;
     }
 
+    private static readonly (string Family, string Label)[] s_tlsLabels =
+        [("versions.", "envoy_ssl_version"), ("ciphers.", "envoy_ssl_cipher"), ("curves.", "envoy_ssl_curve"), ("sigalgs.", "envoy_ssl_sigalg")];
+
     // The scope's prefix without the parts that are labels: "cluster.a.b." with envoy.cluster_name=a.b is "cluster".
     private static (string Metric, string Label) MetricName(StatsScope scope, string stat)
     {
@@ -242,6 +245,15 @@ internal static class StatsPage
         {
             label = $"envoy_response_code_class=\"{stat[length - 3]}\"";
             stat = string.Concat(stat.AsSpan(0, length - 3), "xx");
+        }
+        // And of what TLS handshakes agreed on: ...ssl.versions.TLSv1.3 is ..._ssl_versions{envoy_ssl_version="TLSv1.3"}.
+        foreach (var (family, name) in s_tlsLabels)
+        {
+            if (!stat.StartsWith(family, StringComparison.Ordinal) || !prefix.EndsWith("ssl.", StringComparison.Ordinal))
+                continue;
+            label = $"{name}=\"{Escape(stat[family.Length..])}\"";
+            stat = family[..^1];
+            break;
         }
         return ("envoy_" + Sanitize(prefix + stat), label);
     }

@@ -137,6 +137,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     private void OnHead(RequestHead head, bool endStream)
     {
         _info.Protocol = head.Version;
+        _info.DownstreamTls = (_owner.Connection.Transport as TlsTransport)?.Facts;
         _requestHeadEnds = endStream;
         if (endStream)
             OnRequestEnd();

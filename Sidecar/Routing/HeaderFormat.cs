@@ -215,44 +215,44 @@ internal sealed class HeaderFormat
         ["GRPC_STATUS"] = new(static _ => Nothing, Argument.Optional),
         ["GRPC_STATUS_NUMBER"] = Plain(Nothing),
 
-        // What only TLS connections have; without one Envoy writes nothing either.
-        ["DOWNSTREAM_TLS_VERSION"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_TLS_CIPHER"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_TLS_SESSION_ID"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_CERT"] = NotGatheredYet(Argument.None),
+        // What only TLS connections have; without one nothing is written, as in Envoy.
+        ["DOWNSTREAM_TLS_VERSION"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Version, ref writer)),
+        ["DOWNSTREAM_TLS_CIPHER"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Cipher, ref writer)),
+        ["DOWNSTREAM_TLS_SESSION_ID"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteHex(facts.Info.DownstreamTls?.SessionId, ref writer)),
+        ["DOWNSTREAM_PEER_CERT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Peer?.UrlEncodedPem, ref writer)),
         ["DOWNSTREAM_PEER_CERT_V_START"] = NotGatheredYet(Argument.Optional),
         ["DOWNSTREAM_PEER_CERT_V_END"] = NotGatheredYet(Argument.Optional),
-        ["DOWNSTREAM_PEER_FINGERPRINT_1"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_FINGERPRINT_256"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_SERIAL"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_SUBJECT"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_ISSUER"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_URI_SAN"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_DNS_SAN"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_PEER_IP_SAN"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_LOCAL_SUBJECT"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_LOCAL_URI_SAN"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_LOCAL_DNS_SAN"] = NotGatheredYet(Argument.None),
-        ["DOWNSTREAM_LOCAL_IP_SAN"] = NotGatheredYet(Argument.None),
+        ["DOWNSTREAM_PEER_FINGERPRINT_1"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Peer?.Sha1, ref writer)),
+        ["DOWNSTREAM_PEER_FINGERPRINT_256"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Peer?.Sha256, ref writer)),
+        ["DOWNSTREAM_PEER_SERIAL"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.DownstreamTls?.Peer?.Serial, ref writer)),
+        ["DOWNSTREAM_PEER_SUBJECT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.DownstreamTls?.Peer?.Subject, ref writer)),
+        ["DOWNSTREAM_PEER_ISSUER"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.DownstreamTls?.Peer?.Issuer, ref writer)),
+        ["DOWNSTREAM_PEER_URI_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Peer?.UriSans, ref writer)),
+        ["DOWNSTREAM_PEER_DNS_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Peer?.DnsSans, ref writer)),
+        ["DOWNSTREAM_PEER_IP_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Peer?.IpSans, ref writer)),
+        ["DOWNSTREAM_LOCAL_SUBJECT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.DownstreamTls?.Local?.Subject, ref writer)),
+        ["DOWNSTREAM_LOCAL_URI_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Local?.UriSans, ref writer)),
+        ["DOWNSTREAM_LOCAL_DNS_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Local?.DnsSans, ref writer)),
+        ["DOWNSTREAM_LOCAL_IP_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.DownstreamTls?.Local?.IpSans, ref writer)),
         ["DOWNSTREAM_TRANSPORT_FAILURE_REASON"] = NotGatheredYet(Argument.None),
         ["TLS_JA3_FINGERPRINT"] = NotGatheredYet(Argument.None),
         ["TLS_JA4_FINGERPRINT"] = NotGatheredYet(Argument.None),
-        ["REQUESTED_SERVER_NAME"] = NotGatheredYet(Argument.Optional),
-        ["UPSTREAM_TLS_VERSION"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_TLS_CIPHER"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_TLS_SESSION_ID"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_PEER_CERT"] = NotGatheredYet(Argument.None),
+        ["REQUESTED_SERVER_NAME"] = new(static argument => argument.Length > 0 ? null : static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.DownstreamTls?.ServerName, ref writer), Argument.Optional),
+        ["UPSTREAM_TLS_VERSION"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.UpstreamTls?.Version, ref writer)),
+        ["UPSTREAM_TLS_CIPHER"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.UpstreamTls?.Cipher, ref writer)),
+        ["UPSTREAM_TLS_SESSION_ID"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteHex(facts.Info.UpstreamTls?.SessionId, ref writer)),
+        ["UPSTREAM_PEER_CERT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteText(facts.Info.UpstreamTls?.Peer?.UrlEncodedPem, ref writer)),
         ["UPSTREAM_PEER_CERT_V_START"] = NotGatheredYet(Argument.Optional),
         ["UPSTREAM_PEER_CERT_V_END"] = NotGatheredYet(Argument.Optional),
-        ["UPSTREAM_PEER_SUBJECT"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_PEER_ISSUER"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_PEER_URI_SAN"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_PEER_DNS_SAN"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_PEER_IP_SAN"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_LOCAL_SUBJECT"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_LOCAL_URI_SAN"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_LOCAL_DNS_SAN"] = NotGatheredYet(Argument.None),
-        ["UPSTREAM_LOCAL_IP_SAN"] = NotGatheredYet(Argument.None),
+        ["UPSTREAM_PEER_SUBJECT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.UpstreamTls?.Peer?.Subject, ref writer)),
+        ["UPSTREAM_PEER_ISSUER"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.UpstreamTls?.Peer?.Issuer, ref writer)),
+        ["UPSTREAM_PEER_URI_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Peer?.UriSans, ref writer)),
+        ["UPSTREAM_PEER_DNS_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Peer?.DnsSans, ref writer)),
+        ["UPSTREAM_PEER_IP_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Peer?.IpSans, ref writer)),
+        ["UPSTREAM_LOCAL_SUBJECT"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteName(facts.Info.UpstreamTls?.Local?.Subject, ref writer)),
+        ["UPSTREAM_LOCAL_URI_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Local?.UriSans, ref writer)),
+        ["UPSTREAM_LOCAL_DNS_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Local?.DnsSans, ref writer)),
+        ["UPSTREAM_LOCAL_IP_SAN"] = Plain(static (IHeaderFacts facts, ref SpanWriter writer) => WriteList(facts.Info.UpstreamTls?.Local?.IpSans, ref writer)),
 
         // Others that are Envoy's and not gathered here.
         ["DYNAMIC_METADATA"] = NotGatheredYet(Argument.Required),
@@ -359,6 +359,46 @@ internal sealed class HeaderFormat
     }
 
     private static ReadOnlySpan<char> AfterColon(string address) => address.AsSpan(Math.Min(PortColon(address) + 1, address.Length));
+
+    // What an authority has let into a certificate must not end a header field or a line.
+    private static void WriteName(string? name, ref SpanWriter writer)
+    {
+        if (name is null)
+            return;
+        bool harmless = true;
+        foreach (char c in name)
+            harmless &= c is >= ' ' and not '\x7f';
+        if (harmless)
+        {
+            WriteText(name, ref writer);
+            return;
+        }
+        var escaped = new StringBuilder(name.Length + 8);
+        foreach (char c in name)
+        {
+            if (c is < ' ' or '\x7f')
+                escaped.Append('%').Append(((int)c).ToString("X2", CultureInfo.InvariantCulture));
+            else
+                escaped.Append(c);
+        }
+        WriteText(escaped.ToString(), ref writer);
+    }
+
+    private static void WriteList(IReadOnlyList<string>? names, ref SpanWriter writer)
+    {
+        for (int i = 0; i < (names?.Count ?? 0); i++)
+        {
+            if (i > 0)
+                writer.Write(","u8);
+            WriteName(names![i], ref writer);
+        }
+    }
+
+    private static void WriteHex(byte[]? bytes, ref SpanWriter writer)
+    {
+        foreach (byte b in bytes ?? [])
+            writer.Write(["0123456789abcdef"u8[b >> 4], "0123456789abcdef"u8[b & 15]]);
+    }
 
     private static void WriteText(ReadOnlySpan<char> text, ref SpanWriter writer)
     {

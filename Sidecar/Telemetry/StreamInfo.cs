@@ -41,6 +41,12 @@ internal sealed class StreamInfo
     internal string UpstreamHost = "";
     internal string UpstreamTransportFailure = "";
 
+    /// <summary>TLS of the connection the stream came by; null without TLS.</summary>
+    internal TlsFacts? DownstreamTls;
+
+    /// <summary>TLS of the connection the last try went by; null without TLS, or before there is one.</summary>
+    internal TlsFacts? UpstreamTls;
+
     /// <summary>Tries sent upstream, the first included.</summary>
     internal int Attempts;
 
@@ -65,6 +71,7 @@ internal sealed class StreamInfo
         StartUnixMs = StartMs = RequestCompleteMs = UpstreamStartMs = FirstUpstreamByteMs = ResponseStartMs = EndMs = 0;
         BytesReceived = BytesSent = 0;
         RouteName = VirtualHostName = ClusterName = FilterChainName = UpstreamHost = UpstreamTransportFailure = "";
+        DownstreamTls = UpstreamTls = null;
         Attempts = 0;
     }
 }

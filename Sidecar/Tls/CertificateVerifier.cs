@@ -215,7 +215,7 @@ internal sealed unsafe class CertificateVerifier
 
     private bool MatchesHash(nint leaf)
     {
-        Span<byte> digest = CertificateInfo.Digest(leaf, OpenSsl.EVP_sha256());
+        Span<byte> digest = CertificateReader.Digest(leaf, OpenSsl.EVP_sha256());
         foreach (byte[] hash in _options.Hashes)
         {
             if (digest.SequenceEqual(hash))

@@ -35,16 +35,16 @@ internal static unsafe class SubjectAltNames
             switch (type)
             {
                 case OpenSsl.GeneralNameEmail:
-                    list.Add(new SubjectAltName(SanType.Email, CertificateInfo.Bytes(value).ToArray()));
+                    list.Add(new SubjectAltName(SanType.Email, CertificateReader.Bytes(value).ToArray()));
                     break;
                 case OpenSsl.GeneralNameDns:
-                    list.Add(new SubjectAltName(SanType.Dns, CertificateInfo.Bytes(value).ToArray()));
+                    list.Add(new SubjectAltName(SanType.Dns, CertificateReader.Bytes(value).ToArray()));
                     break;
                 case OpenSsl.GeneralNameUri:
-                    list.Add(new SubjectAltName(SanType.Uri, CertificateInfo.Bytes(value).ToArray()));
+                    list.Add(new SubjectAltName(SanType.Uri, CertificateReader.Bytes(value).ToArray()));
                     break;
                 case OpenSsl.GeneralNameIp:
-                    if (Ip(CertificateInfo.Bytes(value)) is { } address)
+                    if (Ip(CertificateReader.Bytes(value)) is { } address)
                         list.Add(new SubjectAltName(SanType.IpAddress, Encoding.ASCII.GetBytes(address)));
                     break;
                 case OpenSsl.GeneralNameOther:
@@ -79,7 +79,7 @@ internal static unsafe class SubjectAltNames
         if (OpenSsl.ASN1_TYPE_get(value) is not (utf8 or printable or t61 or ia5 or universal or bmp))
             return null;
         nint content = ((nint*)value)[1];
-        return new SubjectAltName(SanType.OtherName, CertificateInfo.Bytes(content).ToArray(), Encoding.ASCII.GetString(text, length));
+        return new SubjectAltName(SanType.OtherName, CertificateReader.Bytes(content).ToArray(), Encoding.ASCII.GetString(text, length));
     }
 }
 

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Text;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Tls;
 
@@ -21,7 +22,7 @@ internal sealed unsafe class TlsCertificate
         _stack = OpenSsl.OPENSSL_sk_new_null();
         foreach (nint certificate in chain)
             OpenSsl.OPENSSL_sk_push(_stack, certificate);
-        Info = CertificateInfo.Read(leaf);
+        Info = CertificateReader.Read(leaf);
         IsEcdsa = OpenSsl.EVP_PKEY_get_base_id(key) == OpenSsl.KeyEc;
         IsRsa = OpenSsl.EVP_PKEY_get_base_id(key) == OpenSsl.KeyRsa;
         LiveCount.Add(1);
@@ -41,7 +42,7 @@ internal sealed unsafe class TlsCertificate
     internal static HandleCount LiveCount { get; } = new();
 
     internal nint Leaf { get; }
-    internal CertificateInfo Info { get; }
+    internal CertificateFacts Info { get; }
 
     /// <summary>Where it is from: a path or <c>&lt;inline&gt;</c>.</summary>
     internal string Name { get; }
@@ -228,9 +229,9 @@ internal sealed unsafe class TrustBundle
     {
         _authorities = authorities;
         _crls = crls;
-        var infos = new CertificateInfo[authorities.Count];
+        var infos = new CertificateFacts[authorities.Count];
         for (int i = 0; i < infos.Length; i++)
-            infos[i] = CertificateInfo.Read(authorities[i]);
+            infos[i] = CertificateReader.Read(authorities[i]);
         Infos = infos;
     }
 
@@ -243,7 +244,7 @@ internal sealed unsafe class TrustBundle
 
     internal IReadOnlyList<nint> Authorities => _authorities;
     internal bool HasCrls => _crls.Count > 0;
-    internal IReadOnlyList<CertificateInfo> Infos { get; }
+    internal IReadOnlyList<CertificateFacts> Infos { get; }
 
     /// <summary>Where it is from, for messages: a path or <c>&lt;inline&gt;</c>.</summary>
     internal string Name { get; private init; } = "";

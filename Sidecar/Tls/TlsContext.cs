@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
+using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
 
 namespace Sidecar.Tls;
@@ -314,7 +315,7 @@ internal sealed unsafe class TlsContext
         return best ?? Certificates[0];
     }
 
-    private static int NameScore(CertificateInfo info, ReadOnlySpan<byte> name)
+    private static int NameScore(CertificateFacts info, ReadOnlySpan<byte> name)
     {
         if (name.IsEmpty)
             return 0;

@@ -53,7 +53,7 @@ internal sealed unsafe class TlsTransport : Transport
     private bool _broken;
     private string _verifyProblem = "";
     private string _failure = "";
-    private string? _requestedName;
+    private TlsFacts? _facts;
 
     internal TlsTransport(TlsWorker worker)
     {
@@ -127,7 +127,7 @@ internal sealed unsafe class TlsTransport : Transport
     internal object? HandlerNote { get; set; }
 
     /// <summary>The peer's certificate as it was presented (on a resumed connection: when the session began); null when there was none.</summary>
-    internal CertificateInfo? Peer => _ssl != 0 && OpenSsl.SSL_get0_peer_certificate(_ssl) is not 0 and var x509 ? _worker.Info(x509) : null;
+    internal CertificateFacts? Peer => _ssl != 0 && OpenSsl.SSL_get0_peer_certificate(_ssl) is not 0 and var x509 ? _worker.Info(x509) : null;
 
     /// <summary>The peer's certificate was verified as the configuration asks, not merely let through.</summary>
     internal bool IsPeerVerified =>
@@ -135,7 +135,7 @@ internal sealed unsafe class TlsTransport : Transport
         && _ssl != 0 && OpenSsl.SSL_get0_peer_certificate(_ssl) != 0 && OpenSsl.SSL_get_verify_result(_ssl) == 0;
 
     /// <summary>Our own certificate on this connection; null when we presented none.</summary>
-    internal CertificateInfo? Local => _ssl != 0 && OpenSsl.SSL_get_certificate(_ssl) is not 0 and var x509 ? _worker.Info(x509) : null;
+    internal CertificateFacts? Local => _ssl != 0 && OpenSsl.SSL_get_certificate(_ssl) is not 0 and var x509 ? _worker.Info(x509) : null;
 
     /// <summary>All certificates the peer presented, in PEM and URL-encoded, leaf first.</summary>
     internal string PeerChainUrlEncodedPem
@@ -155,25 +155,31 @@ internal sealed unsafe class TlsTransport : Transport
     }
 
     internal string VersionName => _ssl == 0 ? "" : TlsStats.VersionName(OpenSsl.SSL_version(_ssl));
-    internal string CipherName => _ssl != 0 && OpenSsl.SSL_get_current_cipher(_ssl) is not 0 and var cipher ? OpenSsl.Text(OpenSsl.SSL_CIPHER_get_name(cipher)) : "";
-
-    /// <summary>The server name the client asked for, in lower case; empty when it asked for none.</summary>
-    internal string ServerName => _requestedName ??= _ssl == 0 ? "" : OpenSsl.Text(OpenSsl.SSL_get_servername(_ssl, 0)).ToLowerInvariant();
-
     internal bool IsResumed => _ssl != 0 && OpenSsl.SSL_session_reused(_ssl) == 1;
 
-    /// <summary>Lower-case hexadecimal; empty where there is none.</summary>
-    internal string SessionId
+    /// <summary>Everything above for who reports; made once. Null before the handshake is complete.</summary>
+    internal TlsFacts? Facts => _facts ??= _ready ? ReadFacts() : null;
+
+    private TlsFacts ReadFacts()
     {
-        get
+        nint cipher = OpenSsl.SSL_get_current_cipher(_ssl);
+        byte[] id = [];
+        if (OpenSsl.SSL_get_session(_ssl) is not 0 and var session)
         {
-            nint session = _ssl == 0 ? 0 : OpenSsl.SSL_get_session(_ssl);
-            if (session == 0)
-                return "";
             uint length;
-            byte* id = OpenSsl.SSL_SESSION_get_id(session, &length);
-            return Convert.ToHexStringLower(new ReadOnlySpan<byte>(id, (int)length));
+            byte* bytes = OpenSsl.SSL_SESSION_get_id(session, &length);
+            id = new ReadOnlySpan<byte>(bytes, (int)length).ToArray();
         }
+        return new TlsFacts
+        {
+            Version = VersionName,
+            Cipher = cipher == 0 ? "" : _worker.CipherName(cipher),
+            SessionId = id,
+            ServerName = OpenSsl.Text(OpenSsl.SSL_get_servername(_ssl, 0)).ToLowerInvariant(),
+            Peer = Peer,
+            IsPeerVerified = IsPeerVerified,
+            Local = Local,
+        };
     }
 
     // ---- handshake ---------------------------------------------------------------------------------------------------
@@ -471,7 +477,7 @@ internal sealed unsafe class TlsTransport : Transport
         _smallLeft = 0;
         _lastWriteMs = 0;
         _verifyProblem = _failure = "";
-        _requestedName = null;
+        _facts = null;
         HandlerNote = null;
         _worker.Return(this);
     }

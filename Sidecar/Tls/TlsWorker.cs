@@ -5,6 +5,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Sidecar.Loop;
 using Sidecar.Memory;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Tls;
 
@@ -40,7 +41,8 @@ internal sealed unsafe class TlsWorker
 
     private readonly Io* _io;
     private readonly Pool<TlsTransport> _pool;
-    private readonly Dictionary<UInt128, CertificateInfo> _peers = [];
+    private readonly Dictionary<UInt128, CertificateFacts> _peers = [];
+    private readonly Dictionary<nint, string> _ciphers = [];
     private readonly ConditionalWeakTable<TlsContext, SessionCache> _sessions = [];
     private readonly byte[] _input = GC.AllocateUninitializedArray<byte>(InputBytes, pinned: true);
     private readonly byte[] _output = GC.AllocateUninitializedArray<byte>(OutputBytes, pinned: true);
@@ -122,7 +124,7 @@ internal sealed unsafe class TlsWorker
     internal SessionCache SessionsOf(TlsContext context) => _sessions.GetValue(context, static c => new SessionCache(c.Options.SessionKeysMax));
 
     /// <summary>What is written in a certificate; parsed once for all connections that show it.</summary>
-    internal CertificateInfo Info(nint x509)
+    internal CertificateFacts Info(nint x509)
     {
         byte* digest = stackalloc byte[64];
         uint length = 0;
@@ -132,9 +134,17 @@ internal sealed unsafe class TlsWorker
             return info;
         if (_peers.Count >= PeersMax)
             _peers.Clear();
-        info = CertificateInfo.Read(x509);
+        info = CertificateReader.Read(x509);
         _peers.Add(key, info);
         return info;
+    }
+
+    /// <summary>The name of a cipher suite, one of OpenSSL's constants.</summary>
+    internal string CipherName(nint cipher)
+    {
+        if (!_ciphers.TryGetValue(cipher, out string? name))
+            _ciphers.Add(cipher, name = OpenSsl.Text(OpenSsl.SSL_CIPHER_get_name(cipher)));
+        return name;
     }
 
     // ---- the BIO -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using Sidecar.Http;
 using Sidecar.Loop;
 using Sidecar.Telemetry;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Pools;
 
@@ -126,6 +127,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
         _state = State.Open;
         _stream = stream;
         _host = host;
+        _router.Stream.Info.UpstreamTls = (connection.Connection?.Transport as TlsTransport)?.Facts;
         _router.OnTryReady();
     }
 

@@ -1,45 +1,14 @@
 using System;
 using System.Collections.Generic;
 using System.Text;
+using Sidecar.Telemetry;
 
 namespace Sidecar.Tls;
 
-/// <summary>What is written in one certificate, as logs, headers, RBAC and /certs show it.</summary>
-/// <remarks>Shared immutable.</remarks>
-internal sealed unsafe class CertificateInfo
+/// <summary>Reads what is written in a certificate.</summary>
+internal static unsafe class CertificateReader
 {
-    private string? _urlEncodedPem;
-
-    private CertificateInfo(byte[] der) => Der = der;
-
-    internal byte[] Der { get; }
-
-    /// <summary>In the form of RFC 2253, as Envoy writes subjects.</summary>
-    internal string Subject { get; private init; } = "";
-    internal string Issuer { get; private init; } = "";
-
-    /// <summary>Lower-case hexadecimal.</summary>
-    internal string Serial { get; private init; } = "";
-
-    /// <summary>Of the whole certificate, lower-case hexadecimal.</summary>
-    internal string Sha256 { get; private init; } = "";
-    internal string Sha1 { get; private init; } = "";
-
-    internal IReadOnlyList<string> UriSans { get; private init; } = [];
-    internal IReadOnlyList<string> DnsSans { get; private init; } = [];
-    internal IReadOnlyList<string> EmailSans { get; private init; } = [];
-    internal IReadOnlyList<string> IpSans { get; private init; } = [];
-
-    /// <summary>Of the subject; empty when there is none.</summary>
-    internal string CommonName { get; private init; } = "";
-
-    internal long NotBeforeUnixS { get; private init; }
-    internal long NotAfterUnixS { get; private init; }
-
-    /// <summary>The certificate in PEM, encoded for a header as Envoy does it.</summary>
-    internal string UrlEncodedPem => _urlEncodedPem ??= UrlEncode(Pem(Der));
-
-    internal static CertificateInfo Read(nint x509)
+    internal static CertificateFacts Read(nint x509)
     {
         var uris = new List<string>();
         var dns = new List<string>();
@@ -56,7 +25,7 @@ internal sealed unsafe class CertificateInfo
             }
         }
         nint subject = OpenSsl.X509_get_subject_name(x509);
-        var info = new CertificateInfo(Encode(x509))
+        var info = new CertificateFacts(Encode(x509))
         {
             Subject = NameText(subject),
             Issuer = NameText(OpenSsl.X509_get_issuer_name(x509)),
@@ -126,17 +95,4 @@ internal sealed unsafe class CertificateInfo
             return 0;
         return new DateTimeOffset(tm[5] + 1900, tm[4] + 1, tm[3], tm[2], tm[1], Math.Min(tm[0], 59), TimeSpan.Zero).ToUnixTimeSeconds();
     }
-
-    private static string Pem(byte[] der)
-    {
-        var text = new StringBuilder("-----BEGIN CERTIFICATE-----\n");
-        string base64 = Convert.ToBase64String(der);
-        for (int i = 0; i < base64.Length; i += 64)
-            text.Append(base64, i, Math.Min(64, base64.Length - i)).Append('\n');
-        return text.Append("-----END CERTIFICATE-----\n").ToString();
-    }
-
-    // The characters that need it in a header of this form; '/' and '=' too, as in Envoy.
-    private static string UrlEncode(string pem) =>
-        pem.Replace("\n", "%0A").Replace(" ", "%20").Replace("+", "%2B").Replace("/", "%2F").Replace("=", "%3D");
 }
