@@ -184,6 +184,48 @@ public sealed class RelayTests
         pair.Dispose();
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void PeersThatBothWriteBeforeTheyRead_AReset_IsNoticed_AndTheOtherIsReadUntilItTakesWhatIsHeld(bool splice)
+    {
+        using TestLoop test = new();
+        Pair pair = new(test, splice);
+        byte[] bulk = Bulk(11, 100_000);
+        long sentByB = 0;
+        int refused = 0;
+        while (refused < 50)
+        {
+            int fromA = pair.PeerA.TrySend(bulk);
+            int fromB = pair.PeerB.TrySend(bulk);
+            sentByB += fromB;
+            refused = fromA + fromB == 0 ? refused + 1 : 0;
+            test.Loop.Turn(1);
+        }
+        long taken = pair.A.BytesReceived;
+        pair.PeerA.Reset();
+        test.Until(() => pair.A.IsClosed);
+        Assert.Null(pair.Ended.Reason);
+
+        // B goes on writing, more than all buffers on the way hold, before it reads.
+        test.Until(() =>
+        {
+            sentByB += pair.PeerB.TrySend(bulk);
+            return sentByB >= 32_000_000;
+        });
+        test.Until(() => pair.B.BytesReceived == sentByB);
+        test.Until(() =>
+        {
+            pair.PeerB.Receive();
+            return pair.Ended.Reason is not null;
+        });
+        pair.PeerB.Receive();
+        Assert.Equal(taken, pair.PeerB.Received.Count);
+        Assert.Equal(Failure.DownstreamDisconnect, pair.Ended.Reason);
+        Assert.True(pair.Ended.FirstWasA);
+        pair.Dispose();
+    }
+
     [Fact]
     public void ResetOfOneSide_ClosesTheOther()
     {

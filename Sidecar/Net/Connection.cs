@@ -485,9 +485,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             _writeBlocked = false;
             Flush();
         }
-        if ((events & EpollEvents.Error) != 0 && _state != State.Closed && (_endReceived || _pauses > 0))
+        if ((events & EpollEvents.Error) != 0 && _state != State.Closed && IsUnread)
         {
-            // Nobody reads, so no read will find the error.
+            // No read will find the error.
             Errno error = Sockets.TakeError(_fd);
             if (error != Errno.None)
             {
@@ -624,6 +624,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             if (SpliceIn is { } flow && InputIsEmpty && _state == State.Open)
             {
                 flow.Pump();
+                if (_writeFailed && flow.HeldBytes > 0)
+                    CloseBroken(LastError);
                 return;
             }
             bool direct = InputIsEmpty || _state == State.Closing;
@@ -669,6 +671,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             }
         }
     }
+
+    // Nobody reads what the socket still has: its end was read, it is paused, or it is spliced to a sink that is full.
+    private bool IsUnread => _endReceived || _pauses > 0 || SpliceIn is { HeldBytes: > 0 };
 
     private bool CanRead => _state switch
     {
@@ -830,7 +835,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         LastError = error;
         _writeFailed = true;
         ReturnOutput();
-        if (_endReceived || _pauses > 0)
+        if (IsUnread)
         {
             CloseBroken(error);
             return;

@@ -97,6 +97,9 @@ internal sealed class Relay : ConnectionHandler, IReleasable
 
     internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
     {
+        // The survivor of a closed pair, which still gets what is held for it: its own bytes have nobody left.
+        if (Other(connection) is null)
+            return data.Length;
         SpliceFlow flow = FlowFrom(connection);
         flow.Sink.WriteThrough(data);
         if (data.Length >= SpliceFlow.EnterBytes)
@@ -104,7 +107,7 @@ internal sealed class Relay : ConnectionHandler, IReleasable
         return data.Length;
     }
 
-    internal override void OnEndOfStream(Connection connection) => FlowFrom(connection).Sink.ShutdownWrite();
+    internal override void OnEndOfStream(Connection connection) => Other(connection)?.ShutdownWrite();
 
     internal override void OnAboveHighWatermark(Connection connection) => Other(connection)?.PauseReading();
 
@@ -119,6 +122,8 @@ internal sealed class Relay : ConnectionHandler, IReleasable
             FirstClosedWasA = connection == _a;
         }
         _lastActivityMs = LastActivityMs;
+        if (connection.IsAboveHighWatermark)
+            Other(connection)?.ResumeReading();
         if (connection == _a)
         {
             (BytesFromA, BytesToA) = (connection.BytesReceived, connection.BytesSent);
@@ -148,7 +153,8 @@ internal sealed class Relay : ConnectionHandler, IReleasable
         s_pool[_loop].Return(this);
     }
 
-    // What the closed side had sent still reaches the other one before it closes.
+    // What the closed side had sent still reaches the other one before it closes. That one is read meanwhile, for nobody: a peer that writes before it
+    // reads on would never come to take its bytes otherwise.
     private static void PassOn(Connection? survivor, SpliceFlow flow)
     {
         flow.SourceClosed();
@@ -159,8 +165,8 @@ internal sealed class Relay : ConnectionHandler, IReleasable
             survivor.CloseAfterFlush();
             return;
         }
-        survivor.PauseReading(); // nobody to give it to
         flow.CloseSinkWhenDrained();
+        survivor.SpliceContinue(); // its own splice left what came last unread
     }
 
     private SpliceFlow FlowFrom(Connection connection) => connection == _a ? _aToB : _bToA;
