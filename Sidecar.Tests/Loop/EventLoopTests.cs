@@ -100,6 +100,19 @@ public sealed class EventLoopTests
     }
 
     [Fact]
+    public void ExceptionThatCannotBeTold_IsCounted_AndTheLoopLives()
+    {
+        using TestLoop test = new() { ExpectsFaults = true };
+        test.Loop.FirstFault = static (_, _) => throw new OutOfMemoryException();
+        bool ran = false;
+        test.Loop.Post(() => throw new InvalidOperationException("untold"));
+        test.Loop.Post(() => ran = true);
+        test.Step();
+        Assert.Equal(1, test.Loop.LoopFaults);
+        Assert.True(ran);
+    }
+
+    [Fact]
     public void ExceptionOutOfAnyCallback_IsCounted_ToldOnce_AndFaultsItsOwnerOnly()
     {
         using TestLoop test = new() { ExpectsFaults = true };

@@ -420,8 +420,16 @@ internal sealed class EventLoop : IDisposable
     /// <summary>For a guard closer to the trouble than the loop's own: counts an exception that was caught there, and has the first one logged.</summary>
     public void ReportFault(Exception exception)
     {
-        if (++_faults == 1)
+        if (++_faults != 1)
+            return;
+        try
+        {
             FirstFault(this, exception);
+        }
+        catch (Exception)
+        {
+            // Out of memory, there is none for the words either: the count has to tell.
+        }
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
