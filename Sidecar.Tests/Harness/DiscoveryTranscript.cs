@@ -58,7 +58,7 @@ internal sealed class DiscoveryTranscript
         var refused = Update.Resources.Where(r => Refuses.ContainsKey(r.Name)).Select(r => Refuses[r.Name]);
         ResourceRejection[] rejections = [.. Update.Malformed, .. refused];
         subscription.Settle(received, Update, rejections, NowMs);
-        Assert.True(_protocol.OnAnswer(subscription, received.Nonce, rejections));
+        Assert.True(_protocol.OnAnswer(subscription, received, rejections, NowMs));
         return this;
     }
 
@@ -83,7 +83,7 @@ internal sealed class DiscoveryTranscript
     {
         var sent = new List<string>();
         var request = new WireWriter();
-        while (_protocol.TryTakeRequest(request))
+        while (_protocol.TryTakeRequest(request, NowMs))
         {
             Assert.True(sent.Count < 10_000, "requests without end");
             byte[] bytes = request.Written.ToArray();

@@ -16,11 +16,20 @@ internal sealed class SampleMesh : IDisposable
     private readonly Owned _owned = new();
     private readonly Func<string, string, string> _change;
     private readonly string[] _flags;
+    private readonly bool _isBootstrap;
 
     /// <param name="change">Changes the snapshot of a pod; given the sample's name and its text.</param>
     /// <param name="flags">Flags of the sidecars besides.</param>
-    internal SampleMesh(Func<string, string, string>? change = null, params string[] flags)
+    internal SampleMesh(Func<string, string, string>? change = null, params string[] flags) : this(change, isBootstrap: false, flags)
     {
+    }
+
+    /// <param name="change">Makes of a pod's snapshot what its sidecar is started with; given the sample's name and its text.</param>
+    /// <param name="isBootstrap">What it makes is a bootstrap.</param>
+    /// <param name="flags">Flags of the sidecars besides.</param>
+    internal SampleMesh(Func<string, string, string>? change, bool isBootstrap, params string[] flags)
+    {
+        _isBootstrap = isBootstrap;
         _change = change ?? (static (_, text) => text);
         _flags = flags;
         Command.RequireRoot();
@@ -78,7 +87,7 @@ internal sealed class SampleMesh : IDisposable
                 _owned.Push(Peers.Nghttpd(files, 8888, pod, AppUid));
             }
             var snapshot = folder.Write(sample + ".json", _change(sample, File.ReadAllText(Path.Combine(ProjectTree.Root, "Sidecar", "Samples", sample + ".json"))));
-            return _owned.Push(SidecarProcess.RunWithin(pod, executable, snapshot, flags: _flags));
+            return _owned.Push(SidecarProcess.RunWithin(pod, executable, snapshot, flags: _flags, isBootstrap: _isBootstrap));
         }
     }
 

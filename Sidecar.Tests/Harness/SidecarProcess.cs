@@ -44,7 +44,22 @@ internal sealed class SidecarProcess : BackgroundProcess
     internal static SidecarProcess Start(string snapshot, int adminPort, int concurrency = 1, params string[] more)
     {
         Require();
-        return new SidecarProcess(null, null, adminPort, ProjectTree.Executable, [.. RunArguments(snapshot, concurrency, more), .. OwnPorts(adminPort), .. more]);
+        return new SidecarProcess(null, null, adminPort, ProjectTree.Executable, [.. RunArguments("--snapshot", snapshot, concurrency, more), .. OwnPorts(adminPort), .. more]);
+    }
+
+    /// <summary>Starts `sidecar run -c` on loopback with an admin port of its own, and waits until it is ready.</summary>
+    internal static SidecarProcess RunBootstrap(string bootstrap, int concurrency = 1, params string[] more)
+    {
+        var process = StartBootstrap(bootstrap, FreePort.Next(), concurrency, more);
+        process.WaitUntilReady();
+        return process;
+    }
+
+    /// <summary>The same without waiting.</summary>
+    internal static SidecarProcess StartBootstrap(string bootstrap, int adminPort, int concurrency = 1, params string[] more)
+    {
+        Require();
+        return new SidecarProcess(null, null, adminPort, ProjectTree.Executable, [.. RunArguments("-c", bootstrap, concurrency, more), .. OwnPorts(adminPort), .. more]);
     }
 
     /// <summary>
@@ -52,10 +67,11 @@ internal sealed class SidecarProcess : BackgroundProcess
     /// user with an admin port of its own.
     /// </summary>
     /// <param name="executable">A copy that user can read; the clone may lie where it cannot.</param>
-    internal static SidecarProcess RunWithin(NetworkNamespace within, string executable, string snapshot, int uid = ProxyUid, int adminPort = 15000, string[]? flags = null)
+    internal static SidecarProcess RunWithin(
+        NetworkNamespace within, string executable, string configuration, int uid = ProxyUid, int adminPort = 15000, string[]? flags = null, bool isBootstrap = false)
     {
-        var process = new SidecarProcess(
-            within, uid, adminPort, executable, [.. RunArguments(snapshot, 1, flags ?? []), .. adminPort == 15000 ? [] : OwnPorts(adminPort), .. flags ?? []]);
+        var arguments = RunArguments(isBootstrap ? "-c" : "--snapshot", configuration, 1, flags ?? []);
+        var process = new SidecarProcess(within, uid, adminPort, executable, [.. arguments, .. adminPort == 15000 ? [] : OwnPorts(adminPort), .. flags ?? []]);
         process.WaitUntilReady();
         return process;
     }
@@ -67,7 +83,7 @@ internal sealed class SidecarProcess : BackgroundProcess
     internal static SidecarProcess RunTransparentWithin(NetworkNamespace within, string executable, string snapshot)
     {
         var process = new SidecarProcess(within, null, 15000, "setpriv",
-            ["--reuid=0", $"--regid={ProxyUid}", "--clear-groups", executable, .. RunArguments(snapshot, 1)]);
+            ["--reuid=0", $"--regid={ProxyUid}", "--clear-groups", executable, .. RunArguments("--snapshot", snapshot, 1)]);
         process.WaitUntilReady();
         return process;
     }
@@ -83,8 +99,11 @@ internal sealed class SidecarProcess : BackgroundProcess
     internal void WaitUntilReady()
     {
         WaitForListen(AdminPort);
-        WaitUntil(() => AdminStatus("/ready") == 200, "did not become ready");
+        WaitUntil(() => IsReady, "did not become ready");
     }
+
+    /// <summary>The admin endpoint says LIVE.</summary>
+    internal bool IsReady => AdminStatus("/ready") == 200;
 
     /// <summary>The body of an admin page.</summary>
     internal string Admin(string path, string method = "GET")
@@ -124,9 +143,9 @@ internal sealed class SidecarProcess : BackgroundProcess
     private string AdminUrl(string path) => "http://127.0.0.1:" + AdminPort.ToString(CultureInfo.InvariantCulture) + path;
 
     // A flag may be given once: a test's own log level takes the place of this one.
-    private static string[] RunArguments(string snapshot, int concurrency, params string[] more) =>
+    private static string[] RunArguments(string flag, string path, int concurrency, params string[] more) =>
     [
-        "run", "--snapshot", snapshot, "--concurrency", concurrency.ToString(CultureInfo.InvariantCulture),
+        "run", flag, path, "--concurrency", concurrency.ToString(CultureInfo.InvariantCulture),
         .. Array.IndexOf(more, "--log-level") < 0 ? ["--log-level", "info"] : Array.Empty<string>(),
     ];
 

@@ -1,5 +1,7 @@
 using System;
 using System.Linq;
+using System.Text;
+using Sidecar.Config;
 using Sidecar.Tests.Harness;
 using Xunit;
 
@@ -37,6 +39,36 @@ public sealed class SeedMeshTests
         Assert.Equal(v2, mesh.Webapp.Stat("cluster.outbound|8888|v2|calculator.vm.svc.cluster.local.upstream_rq_total"));
         Assert.Equal(v1, mesh.V1.Stat("cluster.inbound|8888|grpc|calculator.vm.svc.cluster.local.upstream_rq_total"));
         Assert.Equal(v2, mesh.V2.Stat("cluster.inbound|8888|grpc|calculator.vm.svc.cluster.local.upstream_rq_total"));
+    }
+
+    [SkippableTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void ServedByAControlPlane_TheMeshIsTheSame(bool delta)
+    {
+        using var folder = new TestFolder();
+        string socket = "unix:" + folder.PathOf("XDS");
+        using var plane = XdsServer.Start(socket, folder.Path);
+        Command.Run("chmod", "666", folder.PathOf("XDS")).Expect();
+        // One control plane for the three Pods: its socket is reached from every network namespace.
+        using var mesh = new SampleMesh(
+            (pod, snapshot) =>
+            {
+                XdsServer.Serve(folder.Path, pod, XdsServer.Resources(ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot), pod)));
+                return XdsServer.Bootstrap(pod, socket, delta);
+            },
+            isBootstrap: true);
+        var answers = mesh.Call($"http://{Service}/add?n=[1-200]").Expect().Lines;
+        Assert.Equal(200, answers.Length);
+        int v1 = answers.Count(answer => answer == "calculator v1"), v2 = answers.Count(answer => answer == "calculator v2");
+        Assert.Equal(200, v1 + v2);
+        Assert.InRange(v1, 60, 140);
+        Assert.Equal(v1, mesh.V1.Stat("cluster.inbound|8888|grpc|calculator.vm.svc.cluster.local.upstream_rq_total"));
+        Assert.Equal(v2, mesh.V2.Stat("cluster.inbound|8888|grpc|calculator.vm.svc.cluster.local.upstream_rq_total"));
+        Assert.Empty(plane.Refusals());
+        Assert.Empty(plane.Errors());
+        foreach (var sidecar in new[] { mesh.Webapp, mesh.V1, mesh.V2 })
+            Assert.Equal(1, sidecar.Stat("control_plane.connected_state"));
     }
 
     [SkippableFact]

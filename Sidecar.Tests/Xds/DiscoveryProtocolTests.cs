@@ -49,6 +49,38 @@ public sealed class DiscoveryProtocolTests
         stream.Answer(DiscoveryMessages.World(Cds, "3", "c", Cluster("x"))).Sends("CDS v=3 n=c []");
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void VersionRefusedAlready_IsRefusedAgainOnlyAfterAWait(bool delta)
+    {
+        var stream = new DiscoveryTranscript(delta).Want(Cds, true);
+        stream.Sends(delta ? "CDS n= +[] -[] node:me" : "CDS v= n= [] node:me");
+        stream.Refuses.Add("bad", s_bad);
+        void Answer(string version, string nonce) => stream.Answer(
+            delta ? DiscoveryMessages.Delta(Cds, version, nonce, [Wrap("bad", version, Cluster("bad"))]) : DiscoveryMessages.World(Cds, version, nonce, Cluster("bad")));
+        string Refusal(string nonce) =>
+            $"CDS {(delta ? $"n={nonce} +[] -[]" : $"v= n={nonce} []")} NACK 13: Error adding/updating cluster(s) bad: connect_timeout: must be positive";
+
+        Answer("1", "a");
+        stream.Sends(Refusal("a"));
+        int[] waits = [50, 100, 200, 400, 800, 1000, 1000];
+        for (int i = 0; i < waits.Length; i++)
+        {
+            Answer("1", $"again{i}");
+            stream.NowMs += waits[i] - 1;
+            stream.Sends();
+            stream.NowMs++;
+            stream.Sends(Refusal($"again{i}"));
+        }
+        // What is new is answered at once.
+        Answer("2", "b");
+        stream.Sends(Refusal("b"));
+        stream.Refuses.Clear();
+        Answer("2", "c");
+        stream.Sends(delta ? "CDS n=c +[] -[]" : "CDS v=2 n=c []");
+    }
+
     [Fact]
     public void World_RefusedFirstAnswer_HasNoVersion()
     {
@@ -179,8 +211,8 @@ public sealed class DiscoveryProtocolTests
         protocol.Add(subscription);
         protocol.OnStreamStart();
         for (int i = 0; i < DiscoveryProtocol.AcknowledgementsMax; i++)
-            Assert.True(protocol.OnAnswer(subscription, "n", []));
-        Assert.False(protocol.OnAnswer(subscription, "n", []));
+            Assert.True(protocol.OnAnswer(subscription, new ReceivedResponse { Nonce = "n" }, [], 0));
+        Assert.False(protocol.OnAnswer(subscription, new ReceivedResponse { Nonce = "n" }, [], 0));
     }
 
     [Fact]

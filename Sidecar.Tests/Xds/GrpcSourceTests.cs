@@ -140,6 +140,24 @@ public sealed class GrpcSourceTests : IDisposable
     }
 
     [Fact]
+    public void SameRefusedVersionWithoutEnd_IsNotRefusedWithoutEnd()
+    {
+        var plane = Start(delta: false);
+        _target.Refuses.Add(new ResourceRejection("bad", "", "no"));
+        _source!.Subscribe(Cds, true, []);
+        _source.Start();
+        var stream = plane.Accept().Expect("CDS v= n= [] node:me");
+        stream.Send(DiscoveryMessages.World(Cds, "1", "a", Cluster("bad"))).Expect("CDS v= n=a [] NACK 13: Error adding/updating cluster(s) bad: no");
+        stream.Send(DiscoveryMessages.World(Cds, "1", "b", Cluster("bad")));
+        plane.Until(() => _target.Updates.Count == 2);
+        _harness.Test.Settle();
+        plane.Pump();
+        Assert.Equal(2, stream.Messages.Count);
+        _harness.Test.Advance(50);
+        stream.Expect("CDS v= n=b [] NACK 13: Error adding/updating cluster(s) bad: no");
+    }
+
+    [Fact]
     public void TypeNobodySubscribedTo_IsIgnored_AndTheStreamGoesOn()
     {
         var plane = Start(delta: true);

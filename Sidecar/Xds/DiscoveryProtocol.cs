@@ -24,6 +24,10 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     /// <summary>error_detail: everything refused is named, up to this; control planes log it.</summary>
     private const int DetailBytesMax = 64 * 1024;
 
+    /// <summary>First and longest wait before a refusal of what was refused already.</summary>
+    private const int RepeatedRefusalFirstMs = 50;
+    private const int RepeatedRefusalMaxMs = 1000;
+
     private readonly SortedList<int, TypeState> _types = [];
     private bool _nodeSaid;
 
@@ -48,6 +52,13 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
         /// <summary>The wildcard is meant by naming nothing, which only a stream's first requests can.</summary>
         internal bool LegacyWildcard;
 
+        /// <summary>The version of the last answer, when that was refused, and how often it has come again.</summary>
+        internal string? RefusedVersion;
+        internal int RefusedAgain;
+
+        /// <summary>Nothing of this type is said before.</summary>
+        internal long SilentUntilMs;
+
         /// <summary>Delta: the names said, "*" among them.</summary>
         internal readonly HashSet<string> Said = new(StringComparer.Ordinal);
     }
@@ -66,6 +77,9 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
             state.InterestNumber = -1;
             state.Nonce = "";
             state.LegacyWildcard = false;
+            state.RefusedVersion = null;
+            state.RefusedAgain = 0;
+            state.SilentUntilMs = 0;
             state.Said.Clear();
         }
     }
@@ -73,11 +87,20 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     /// <summary>
     /// An answer was looked at. Its acknowledgement is due: among the next requests.
     /// </summary>
+    /// <remarks>
+    /// A control plane that has nothing better may answer a refusal of the state of the world with the same again, at once and without end, as
+    /// go-control-plane does. So the refusal of a version that was refused already waits a little, longer each time.
+    /// </remarks>
     /// <returns>False when the control plane does not take acknowledgements: the stream had better end.</returns>
-    internal bool OnAnswer(Subscription subscription, string nonce, IReadOnlyList<ResourceRejection> rejections)
+    internal bool OnAnswer(Subscription subscription, ReceivedResponse response, IReadOnlyList<ResourceRejection> rejections, long nowMs)
     {
         var state = _types[subscription.Order];
+        string nonce = response.Nonce;
         state.Nonce = nonce;
+        bool again = rejections.Count > 0 && response.Version == state.RefusedVersion;
+        state.RefusedAgain = again ? state.RefusedAgain + 1 : 0;
+        state.RefusedVersion = rejections.Count > 0 ? response.Version : null;
+        state.SilentUntilMs = again ? nowMs + Math.Min(RepeatedRefusalFirstMs << Math.Min(state.RefusedAgain - 1, 8), RepeatedRefusalMaxMs) : 0;
         if (state.Acknowledgements.Count >= AcknowledgementsMax)
             return false;
         state.Acknowledgements.Enqueue(new Acknowledgement(nonce, rejections.Count == 0 ? null : Detail(subscription.TypeUrl, rejections)));
@@ -85,11 +108,13 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     }
 
     /// <summary>Writes the next request there is reason for, in the order of types.</summary>
-    /// <returns>False when there is none.</returns>
-    internal bool TryTakeRequest(WireWriter request)
+    /// <returns>False when there is none; <see cref="NextRequestMs"/> may know of one later.</returns>
+    internal bool TryTakeRequest(WireWriter request, long nowMs)
     {
         foreach (var state in _types.Values)
         {
+            if (state.SilentUntilMs > nowMs)
+                continue;
             if (state.Acknowledgements.TryDequeue(out var acknowledgement))
             {
                 Write(request, state, acknowledgement);
@@ -107,6 +132,18 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
             return true;
         }
         return false;
+    }
+
+    /// <summary>When a request that waits may be taken; <see cref="long.MaxValue"/>: none waits.</summary>
+    internal long NextRequestMs(long nowMs)
+    {
+        long next = long.MaxValue;
+        foreach (var state in _types.Values)
+        {
+            if (state.SilentUntilMs > nowMs)
+                next = Math.Min(next, state.SilentUntilMs);
+        }
+        return next;
     }
 
     /// <summary>The interest differs from what the control plane was told.</summary>

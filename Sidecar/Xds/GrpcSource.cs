@@ -40,6 +40,7 @@ internal sealed class GrpcSource : SubscribingSource
     private readonly WireWriter _request = new(1024);
     private readonly Backoff _backoff;
     private readonly LoopTimer _retry;
+    private readonly LoopTimer _waiting;
     private readonly LoopWork _send;
     private readonly StatsCells _stats;
     private readonly HashSet<string> _unknownTypes = new(StringComparer.Ordinal);
@@ -64,6 +65,7 @@ internal sealed class GrpcSource : SubscribingSource
         _protocol = config.IsDelta ? new DeltaDiscovery(node) : new StateOfTheWorld(node);
         _backoff = new Backoff(config.BackoffBaseMs, config.BackoffMaxMs, random);
         _retry = new LoopTimer(this);
+        _waiting = new LoopTimer(this);
         _send = new LoopWork(this);
         _stats = ControlPlaneStats.Cells(stats);
     }
@@ -76,6 +78,7 @@ internal sealed class GrpcSource : SubscribingSource
     {
         base.Stop();
         Loop.Cancel(_retry);
+        Loop.Cancel(_waiting);
         Loop.Cancel(_send);
         _call?.Cancel();
         _call = null;
@@ -88,7 +91,13 @@ internal sealed class GrpcSource : SubscribingSource
 
     // ---- the stream ---------------------------------------------------------------------------------------------
 
-    protected override void OnOwnTimer(LoopTimer timer) => Connect();
+    protected override void OnOwnTimer(LoopTimer timer)
+    {
+        if (timer == _waiting)
+            Send();
+        else
+            Connect();
+    }
 
     private void Connect()
     {
@@ -139,8 +148,11 @@ internal sealed class GrpcSource : SubscribingSource
 
     private void Send()
     {
-        while (_call is { IsOpen: true, IsSendBlocked: false } call && _protocol.TryTakeRequest(_request))
+        while (_call is { IsOpen: true, IsSendBlocked: false } call && _protocol.TryTakeRequest(_request, Loop.NowMs))
             call.Send(_request.Written);
+        long nextMs = _protocol.NextRequestMs(Loop.NowMs);
+        if (nextMs != long.MaxValue && _call is not null)
+            Loop.Schedule(_waiting, nextMs - Loop.NowMs);
     }
 
     // ---- answers ------------------------------------------------------------------------------------------------
@@ -170,7 +182,7 @@ internal sealed class GrpcSource : SubscribingSource
             return;
         if (rejections.Count > 0)
             Log.Warning("config", $"{Source}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
-        if (_protocol.OnAnswer(subscription, response.Nonce, rejections))
+        if (_protocol.OnAnswer(subscription, response, rejections, Loop.NowMs))
             SendAtTurnEnd();
         else
             GiveUp(GrpcStatus.ResourceExhausted, $"{DiscoveryProtocol.AcknowledgementsMax} acknowledgements are not taken");
