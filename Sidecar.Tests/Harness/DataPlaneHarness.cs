@@ -96,7 +96,7 @@ internal sealed class DataPlaneHarness : IDisposable
         if (_warming.TakeDelta() is not { } delta)
             return;
         var closing = _sockets.TakeClosing();
-        _updates.Add(delta, () => _sockets.Closed(closing));
+        _updates.Add(delta, _ => _sockets.Closed(closing));
     }
 
     /// <summary>A listening socket of the test's own, to be an upstream.</summary>

@@ -11,7 +11,7 @@ namespace Sidecar.Admin;
 /// <summary>
 /// /config_status, which Envoy has not: for every resource the version in use, the version refused with its reasons by field path, and
 /// everything in it that has no effect here; and the last pushes, with what each changed and how long it took to translate, to warm, and to be in
-/// use on every worker.
+/// use on every worker. <c>?section=pushes</c> leaves the resources out, of which a mesh has many.
 /// </summary>
 internal static class ConfigStatusPage
 {
@@ -23,10 +23,13 @@ internal static class ConfigStatusPage
             json.WriteStartObject();
             json.WriteNumber("snapshot", server.Snapshot.Number);
             WriteSource(json, server);
-            json.WriteStartArray("resources");
-            foreach (var state in server.Snapshot.Resources)
-                WriteState(json, server, state);
-            json.WriteEndArray();
+            if (request.Param("section") != "pushes")
+            {
+                json.WriteStartArray("resources");
+                foreach (var state in server.Snapshot.Resources)
+                    WriteState(json, server, state);
+                json.WriteEndArray();
+            }
             json.WriteStartArray("errors");
             foreach (var error in server.Config.LastErrors)
                 json.WriteStringValue(error.ToString());
@@ -120,7 +123,10 @@ internal static class ConfigStatusPage
         else
             json.WriteNumber("warming", record.WaitingCount);
         if (record.SwapUs >= 0)
+        {
             json.WriteNumber("swap_us", record.SwapUs);
+            json.WriteNumber("worker_stall_us", record.StallUs);
+        }
         json.WriteEndObject();
     }
 

@@ -172,7 +172,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         else
         {
             foreach (var record in applied)
-                record.OnApplied(_loop.NowNs);
+                record.OnApplied(_loop.NowNs, 0);
         }
         Subscribe();
     }
@@ -182,18 +182,20 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _control.Add(delta, null);
         var closing = _sockets.TakeClosing();
         int missing = _workers.Count;
+        long longestNs = 0;
         _applying++;
         foreach (var worker in _workers)
-            worker.Loop.Post(() => worker.Updates.Add(delta, () => _loop.Post(OnApplied)));
+            worker.Loop.Post(() => worker.Updates.Add(delta, stalledNs => _loop.Post(() => OnApplied(stalledNs))));
 
-        void OnApplied()
+        void OnApplied(long stalledNs)
         {
+            longestNs = Math.Max(longestNs, stalledNs);
             if (--missing > 0)
                 return;
             _sockets.Closed(closing);
             Warming.Counts.ListenerCreateSuccess += delta.Listeners.Count * _workers.Count;
             foreach (var record in records)
-                record.OnApplied(_loop.NowNs);
+                record.OnApplied(_loop.NowNs, longestNs);
             if (--_applying == 0)
                 AllApplied?.Invoke();
         }

@@ -53,7 +53,7 @@ internal sealed class ProxyServer : ITimerOwner
         _drainCheck = new LoopTimer(this);
         _workers = new Worker[options.Concurrency];
         for (int i = 0; i < _workers.Length; i++)
-            _workers[i] = new Worker(i, ConnectionLimit, clock, Entropy.Next(), options.DrainTimeMs);
+            _workers[i] = new Worker(i, ConnectionLimit, new EventLoop($"worker-{i}", clock), Entropy.Next(), options.DrainTimeMs);
     }
 
     internal EventLoop Loop { get; }

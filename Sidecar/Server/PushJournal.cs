@@ -49,6 +49,9 @@ internal sealed class PushRecord
 
     /// <summary>From there until the last worker had it in use; -1: not yet.</summary>
     internal long SwapUs { get; private set; } = -1;
+
+    /// <summary>The longest a worker was kept from anything else at a time.</summary>
+    internal long StallUs { get; private set; }
     internal int WaitingCount => _waiting.Count;
     private long _translatedNs;
     private long _warmNs;
@@ -110,7 +113,11 @@ internal sealed class PushRecord
         return true;
     }
 
-    internal void OnApplied(long nowNs) => SwapUs = (nowNs - _warmNs) / 1000;
+    internal void OnApplied(long nowNs, long stalledNs)
+    {
+        SwapUs = (nowNs - _warmNs) / 1000;
+        StallUs = stalledNs / 1000;
+    }
 }
 
 /// <summary>The last pushes, for /config_status.</summary>

@@ -19,10 +19,10 @@ internal sealed class Worker
 {
     private readonly Thread _thread;
 
-    internal Worker(int index, ConnectionLimit limit, LoopClock clock, ulong seed, long drainTimeMs)
+    internal Worker(int index, ConnectionLimit limit, EventLoop loop, ulong seed, long drainTimeMs)
     {
         Index = index;
-        Loop = new EventLoop($"worker-{index}", clock);
+        Loop = loop;
         var random = new FastRandom(seed);
         Clusters = new Clusters(Loop, index, random);
         Scope = new WorkerScope(Loop, index, Clusters, random);

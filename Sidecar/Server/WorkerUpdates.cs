@@ -27,9 +27,10 @@ internal sealed class WorkerUpdates : IWorkOwner
     private readonly WorkerScope? _scope;
     private readonly Listeners? _listeners;
     private readonly long _drainTimeMs;
-    private readonly Queue<(SnapshotDelta Delta, Action? Applied)> _queue = [];
+    private readonly Queue<(SnapshotDelta Delta, Action<long>? Applied)> _queue = [];
     private readonly LoopWork _more;
     private int _next;
+    private long _longestNs;
 
     /// <param name="loop">Whose turns.</param>
     /// <param name="clusters">Its clusters.</param>
@@ -46,8 +47,11 @@ internal sealed class WorkerUpdates : IWorkOwner
         _more = new LoopWork(this);
     }
 
-    /// <summary>Applies a delta after those before it; <paramref name="applied"/> is called on this loop when it is in use.</summary>
-    internal void Add(SnapshotDelta delta, Action? applied)
+    /// <summary>
+    /// Applies a delta after those before it; <paramref name="applied"/> is called on this loop when it is in use, with the longest its portions kept the
+    /// loop from anything else, in nanoseconds.
+    /// </summary>
+    internal void Add(SnapshotDelta delta, Action<long>? applied)
     {
         _queue.Enqueue((delta, applied));
         if (!_more.IsQueued)
@@ -58,14 +62,15 @@ internal sealed class WorkerUpdates : IWorkOwner
 
     private void RunPortion()
     {
-        long endNs = _loop.NowNs + PortionNs;
+        long startNs = _loop.NowNs;
         int steps = 0;
         while (_queue.TryPeek(out var first))
         {
             if (TryStep(first.Delta, _next++, out bool isLong))
             {
-                if ((isLong || ++steps % StepsPerLook == 0) && _loop.NowNs >= endNs)
+                if ((isLong || ++steps % StepsPerLook == 0) && _loop.NowNs - startNs >= PortionNs)
                 {
+                    _longestNs = Math.Max(_longestNs, _loop.NowNs - startNs);
                     _loop.RunNextTurn(_more);
                     return;
                 }
@@ -73,7 +78,9 @@ internal sealed class WorkerUpdates : IWorkOwner
             }
             _queue.Dequeue();
             _next = 0;
-            first.Applied?.Invoke();
+            if (first.Applied is not null)
+                first.Applied(Math.Max(_longestNs, _loop.NowNs - startNs));
+            _longestNs = 0;
         }
     }
 

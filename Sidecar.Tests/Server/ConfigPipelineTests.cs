@@ -1,0 +1,318 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Linq;
+using System.Text;
+using Sidecar.Config;
+using Sidecar.Loop;
+using Sidecar.Memory;
+using Sidecar.Net;
+using Sidecar.Server;
+using Sidecar.Telemetry.Stats;
+using Sidecar.Tests.Harness;
+using Sidecar.Wire;
+using Sidecar.Xds;
+using Xunit;
+
+namespace Sidecar.Tests.Server;
+
+/// <summary>A control plane's answers on their way to a worker: the start, pushes, refusals, and the last good configuration.</summary>
+public sealed class ConfigPipelineTests : IDisposable
+{
+    private readonly PipelineHarness _harness = new();
+    private readonly TestFolder _folder = new();
+
+    public void Dispose()
+    {
+        _harness.Dispose();
+        _folder.Dispose();
+    }
+
+    private static TestSnapshot Mesh() =>
+        new TestSnapshot().EdsCluster("a", false, 1).Routes("r", TestSnapshot.Answer("x")).HttpByName("http", 0, "r");
+
+    [Fact]
+    public void Start_AsksInEnvoysOrder_AndServesWhenAllHaveAnswered()
+    {
+        _harness.Discover();
+        Assert.Equal(["clusters *"], _harness.Asked());
+        Assert.False(_harness.Pipeline.HasClusters);
+        _harness.Push(ResourceTypes.Cluster, Mesh());
+        Assert.Equal(["endpoints of clusters a"], _harness.Asked());
+        Assert.False(_harness.Pipeline.HasClusters);
+        _harness.Push(ResourceTypes.ClusterLoadAssignment, Mesh());
+        Assert.Equal(["listeners *"], _harness.Asked());
+        Assert.True(_harness.Pipeline.HasClusters);
+        _harness.Push(ResourceTypes.Listener, Mesh());
+        Assert.Equal(["route configurations r"], _harness.Asked());
+        Assert.False(_harness.Pipeline.IsServing);
+        Assert.Empty(_harness.Listeners.All);
+        _harness.Push(ResourceTypes.RouteConfiguration, Mesh());
+        Assert.True(_harness.Pipeline.IsServing);
+        Assert.Equal(["http"], _harness.Listeners.All.Select(l => l.Config.Name));
+        Assert.NotNull(_harness.Clusters.Find("a"));
+    }
+
+    [Fact]
+    public void Start_WithoutAnswers_GoesOnWhenTheyAreGivenUp()
+    {
+        _harness.Discover();
+        _harness.Pipeline.OnFetchTimeout(ResourceTypes.Cluster, []);
+        Assert.Equal(["clusters *", "listeners *"], _harness.Asked());
+        _harness.Pipeline.OnFetchTimeout(ResourceTypes.Listener, []);
+        Assert.True(_harness.Pipeline.IsServing);
+    }
+
+    [Fact]
+    public void Start_StaticListener_WaitsLikeTheOthers()
+    {
+        _harness.Discover(new TestSnapshot().Http("static", 0, TestSnapshot.Answer("x")));
+        Assert.Empty(_harness.Listeners.All);
+        _harness.Push(ResourceTypes.Cluster, new TestSnapshot());
+        _harness.Push(ResourceTypes.Listener, new TestSnapshot());
+        Assert.Equal(["static"], _harness.Listeners.All.Select(l => l.Config.Name));
+    }
+
+    [Fact]
+    public void EndpointsThatTheControlPlaneDoesNotHave_HoldNothingBack()
+    {
+        _harness.Discover();
+        _harness.Push(ResourceTypes.Cluster, Mesh());
+        _harness.Push(ResourceTypes.ClusterLoadAssignment, new TestSnapshot(), "a");
+        Assert.True(_harness.Pipeline.HasClusters);
+    }
+
+    [Fact]
+    public void RefusedResource_IsNamedWithItsPath_TheOthersApply()
+    {
+        _harness.Start(Mesh());
+        var refused = _harness.Push(ResourceTypes.Listener, new TestSnapshot().Raw("bad one", 7, """ "filter_chains": [] """).Http("good", 0, TestSnapshot.Answer("y")));
+        Assert.Equal([new ResourceRejection("bad one", "filter_chains", "error adding listener: no filter chains specified")], refused);
+        Assert.NotNull(_harness.Listeners.Find("good"));
+        Assert.Contains("bad one", Assert.Single(_harness.Pipeline.LastErrors).ToString());
+        Assert.Equal(1, _harness.Pipeline.Rejections);
+        Assert.Equal(1, _harness.Pipeline.Journal.Records.Last().Refused);
+    }
+
+    [Fact]
+    public void ListenerOfATakenPort_IsRefused_AlsoWhileItWouldStillBeWarming()
+    {
+        _harness.Start(Mesh());
+        var taken = ListenSocket.Bind(new ListenOptions { Address = Address.Loopback(0), ReusePort = false }, out _);
+        Assert.True(Sidecar.Linux.Sockets.LocalAddress(taken.Fd, out var address).Ok);
+        var refused = _harness.Push(ResourceTypes.Listener, new TestSnapshot().HttpByName("late", Address.From(address).Port, "not here yet"));
+        Assert.Equal("address", Assert.Single(refused).Path);
+        Assert.DoesNotContain("not here yet", _harness.Pipeline.Warming.RouteNames);
+        Sidecar.Linux.Sockets.Close(taken.Fd);
+    }
+
+    [Fact]
+    public void UnknownType_IsRefusedWhole()
+    {
+        _harness.Start(Mesh());
+        Assert.Equal("", Assert.Single(_harness.Push(ResourceTypes.Extension, new TestSnapshot())).Name);
+    }
+
+    [Fact]
+    public void RemovedRoutesThatAreInUse_Stay()
+    {
+        _harness.Start(Mesh());
+        _harness.Push(ResourceTypes.RouteConfiguration, new TestSnapshot(), "r");
+        Assert.NotNull(_harness.Snapshot.Find(ResourceTypes.RouteConfiguration, "r")!.Active);
+    }
+
+    [Fact]
+    public void UnchangedPush_RebuildsNothing_AndTellsTheWorkersNothing()
+    {
+        _harness.Start(Mesh());
+        long number = _harness.Snapshot.Number;
+        var cluster = _harness.Clusters.Find("a");
+        _harness.Push(ResourceTypes.Cluster, Mesh());
+        Assert.Equal(number, _harness.Snapshot.Number);
+        Assert.Same(cluster, _harness.Clusters.Find("a"));
+        Assert.Equal(1, _harness.Pipeline.Journal.Records.Last().Unchanged);
+    }
+
+    [Fact]
+    public void ChangedEndpoint_TouchesItsClusterAlone()
+    {
+        _harness.Start(Mesh().EdsCluster("b", false, 2));
+        var (a, b) = (_harness.Clusters.Find("a")!, _harness.Clusters.Find("b")!);
+        var (hostsOfA, hostsOfB) = (a.Hosts, b.Hosts);
+        _harness.Push(ResourceTypes.ClusterLoadAssignment, new TestSnapshot().EdsCluster("a", false, 1, 3));
+        Assert.NotSame(hostsOfA, a.Hosts);
+        Assert.Same(hostsOfA.Priorities[0].Hosts[0], a.Hosts.Priorities[0].Hosts[0]);
+        Assert.Same(hostsOfB, b.Hosts);
+        var record = _harness.Pipeline.Journal.Records.Last();
+        Assert.Equal(("eds", 0, 1, "a"), (record.Kind, record.Added, record.Modified, Assert.Single(record.Names)));
+        Assert.True(record is { TranslateUs: >= 0, WarmUs: >= 0, SwapUs: >= 0 });
+    }
+
+    [Fact]
+    public void Journal_RecordOfAWarmingPush_HasNoSwapYet()
+    {
+        _harness.Start(Mesh());
+        _harness.Push(ResourceTypes.Cluster, Mesh().EdsCluster("new", false, 1));
+        var record = _harness.Pipeline.Journal.Records.Last();
+        Assert.Equal((-1L, -1L, 1), (record.WarmUs, record.SwapUs, record.WaitingCount));
+        _harness.Push(ResourceTypes.ClusterLoadAssignment, new TestSnapshot().EdsCluster("new", false, 1));
+        Assert.True(record is { WarmUs: >= 0, SwapUs: >= 0, WaitingCount: 0 });
+    }
+
+    [Fact]
+    public void Expired_CountsAsRemoved()
+    {
+        _harness.Start(Mesh());
+        _harness.Pipeline.OnExpired(ResourceTypes.Listener, ["http"]);
+        _harness.Settle();
+        Assert.Empty(_harness.Listeners.All);
+    }
+
+    [Fact]
+    public void ControlLoop_HasTheClustersTheWorkersHave()
+    {
+        _harness.Start(Mesh().Cluster("xds", true, 1));
+        Assert.Equal(["a", "xds"], _harness.Pipeline.ControlClusters.All.Select(e => e.Config!.Name).Order());
+    }
+
+    [Fact]
+    public void LastGood_IsWrittenAfterAChange_AndServedAtTheNextStart_UntilTheControlPlaneAnswers()
+    {
+        var mesh = Mesh().EdsCluster("b", false, 5).Http("second", 0, TestSnapshot.Answer("y"));
+        _harness.Start(mesh, _folder.Path);
+        _harness.Advance(LastGoodFile.SettleMs);
+        _harness.Test.Until(() => _harness.Pipeline.LastGood!.SavedUnixMs > 0);
+
+        using var next = new PipelineHarness();
+        next.Discover(lastGoodFolder: _folder.Path);
+        Assert.True(next.Pipeline.IsServing);
+        Assert.Equal(["http", "second"], next.Listeners.All.Select(l => l.Config.Name).Order());
+        Assert.Equal(1, next.Clusters.Find("b")!.Hosts.Count);
+        Assert.Equal(7, next.Pipeline.UnconfirmedCount);
+        Assert.True(next.Pipeline.IsUnconfirmed(next.Snapshot.Find(ResourceTypes.Cluster, "a")!));
+
+        // The control plane answers: what it has is confirmed and keeps its objects, what it has not goes.
+        var kept = next.Clusters.Find("a");
+        next.Push(ResourceTypes.Cluster, Mesh());
+        Assert.Same(kept, next.Clusters.Find("a"));
+        Assert.Null(next.Clusters.Find("b"));
+        next.Push(ResourceTypes.ClusterLoadAssignment, Mesh());
+        next.Push(ResourceTypes.Listener, Mesh());
+        next.Push(ResourceTypes.RouteConfiguration, Mesh());
+        Assert.Equal(["http"], next.Listeners.All.Select(l => l.Config.Name));
+        next.Advance(5_000);
+        Assert.Equal(0, next.Pipeline.UnconfirmedCount);
+    }
+
+    [Fact]
+    public void LastGood_OfNothing_IsNoStart()
+    {
+        _harness.Discover(lastGoodFolder: _folder.Path);
+        Assert.False(_harness.Pipeline.IsServing);
+    }
+}
+
+/// <summary>The pipeline with one worker, all on a loop the test turns, and a source that writes down what it is asked for.</summary>
+internal sealed class PipelineHarness : IDisposable
+{
+    internal const int DrainMs = 5_000;
+    private readonly Source _source = new();
+    private int _version;
+
+    internal PipelineHarness()
+    {
+        Worker = new Worker(0, new ConnectionLimit(1000), Test.Loop, 7, DrainMs);
+        Pipeline = new ConfigPipeline(Test.Loop, [Worker], Stats, "node", DrainMs, new FastRandom(7));
+    }
+
+    internal TestLoop Test { get; } = new();
+    internal StatsRegistry Stats { get; } = new(1);
+    internal Worker Worker { get; }
+    internal ConfigPipeline Pipeline { get; }
+    internal Snapshot Snapshot => Pipeline.Snapshot;
+    internal Sidecar.Upstream.Clusters Clusters => Worker.Clusters;
+    internal Sidecar.Downstream.Listeners Listeners => Worker.Listeners;
+
+    /// <summary>Starts to discover, with a bootstrap of these static resources.</summary>
+    internal void Discover(TestSnapshot? bootstrap = null, string? lastGoodFolder = null)
+    {
+        Pipeline.ExpectDiscovery();
+        Assert.Empty(Pipeline.TakeFile(Read(bootstrap ?? new TestSnapshot()), "bootstrap.json", isStatic: true).Errors);
+        Pipeline.Flush();
+        Pipeline.Discover(_source, lastGoodFolder is null ? null : new LastGoodFile(Test.Loop, Snapshot, lastGoodFolder, "node"));
+        Settle();
+    }
+
+    /// <summary>The whole start, answered.</summary>
+    internal void Start(TestSnapshot mesh, string? lastGoodFolder = null)
+    {
+        Discover(lastGoodFolder: lastGoodFolder);
+        foreach (string typeUrl in new[] { ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.Listener, ResourceTypes.RouteConfiguration })
+            Push(typeUrl, mesh);
+        Assert.True(Pipeline.IsServing);
+        Asked();
+    }
+
+    internal IReadOnlyList<ResourceRejection> Push(string typeUrl, TestSnapshot snapshot, params string[] removed)
+    {
+        string version = (++_version).ToString();
+        var refused = Pipeline.OnUpdate(new DiscoveryUpdate
+        {
+            TypeUrl = typeUrl,
+            IsDelta = true,
+            SystemVersion = version,
+            Source = "127.0.0.1:15010",
+            ReceivedNs = Test.Loop.NowNs,
+            Bytes = 100,
+            Resources = Read(snapshot).Resources.FindAll(r => r.TypeUrl == typeUrl).ConvertAll(r => r with { Version = version, Source = "127.0.0.1:15010" }),
+            Removed = removed,
+        });
+        Settle();
+        return refused;
+    }
+
+    internal void Settle() => Test.Settle();
+
+    internal void Advance(long ms)
+    {
+        Test.Advance(ms);
+        Settle();
+    }
+
+    /// <summary>What the source was asked for since the last time.</summary>
+    internal List<string> Asked()
+    {
+        var asked = new List<string>(_source.Asked);
+        _source.Asked.Clear();
+        return asked;
+    }
+
+    internal static ResourceSet Read(TestSnapshot snapshot) => ResourceReader.ReadDocument(Encoding.UTF8.GetBytes(snapshot.ToString()), "test.json");
+
+    public void Dispose()
+    {
+        Pipeline.Stop();
+        Listeners.CloseAll(Sidecar.Telemetry.Failure.AdminStop);
+        Settle();
+        Test.ExpectsOpenConnections = true;
+        Test.Dispose();
+    }
+
+    private sealed class Source : DiscoverySource
+    {
+        internal List<string> Asked { get; } = [];
+
+        internal override string ControlPlane => "test";
+
+        internal override void Start()
+        {
+        }
+
+        internal override void Stop()
+        {
+        }
+
+        internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null) =>
+            Asked.Add($"{ResourceTypes.Noun(typeUrl)}s {(wildcard ? "*" : string.Join(",", names.Order()))}");
+    }
+}
