@@ -294,11 +294,11 @@ public class SnapshotBuilderTests
 
     private SnapshotBuilder.Result Build(TestSnapshot snapshot) => _builder.Build(Read(snapshot));
 
-    private object[] Objects() => _builder.Snapshot.Resources.Select(s => s.Accepted!.Translated).ToArray();
+    private object[] Objects() => _builder.Snapshot.Resources.Select(s => s.Accepted!.Translated!).ToArray();
 
     private ResourceState State(string typeUrl, string name) => _builder.Snapshot.Find(typeUrl, name)!;
 
-    private object Of(string typeUrl, string name) => State(typeUrl, name).Accepted!.Translated;
+    private object Of(string typeUrl, string name) => State(typeUrl, name).Accepted!.Translated!;
 
     private Sidecar.Upstream.ClusterConfig Cluster(string name) => (Sidecar.Upstream.ClusterConfig)Of(ResourceTypes.Cluster, name);
 

@@ -125,6 +125,16 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>Endpoints alone.</summary>
+    internal TestSnapshot Assignment(string serviceName, params int[] ports)
+    {
+        _endpoints[serviceName] = Object("""
+            {"endpoint_config": {"@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name": "$name",
+             "endpoints": [{"lb_endpoints": [$endpoints]}]}}
+            """, ("name", serviceName), ("endpoints", Endpoints(ports)));
+        return this;
+    }
+
     /// <summary>A route configuration for <see cref="HttpByName"/>.</summary>
     internal TestSnapshot Routes(string name, string routes)
     {

@@ -253,7 +253,11 @@ internal sealed class PipelineHarness : IDisposable
         Asked();
     }
 
-    internal IReadOnlyList<ResourceRejection> Push(string typeUrl, TestSnapshot snapshot, params string[] removed)
+    internal IReadOnlyList<ResourceRejection> Push(string typeUrl, TestSnapshot snapshot, params string[] removed) => Push(typeUrl, snapshot, null, removed);
+
+    /// <summary>Answers with the resources of one type.</summary>
+    /// <param name="names">Only these of them; null: all.</param>
+    internal IReadOnlyList<ResourceRejection> Push(string typeUrl, TestSnapshot snapshot, IReadOnlySet<string>? names, string[] removed)
     {
         string version = (++_version).ToString();
         var refused = Pipeline.OnUpdate(new DiscoveryUpdate
@@ -264,7 +268,7 @@ internal sealed class PipelineHarness : IDisposable
             Source = "127.0.0.1:15010",
             ReceivedNs = Test.Loop.NowNs,
             Bytes = 100,
-            Resources = Read(snapshot).Resources.FindAll(r => r.TypeUrl == typeUrl).ConvertAll(r => r with { Version = version, Source = "127.0.0.1:15010" }),
+            Resources = Read(snapshot).Resources.FindAll(r => r.TypeUrl == typeUrl && (names?.Contains(r.Name) ?? true)).ConvertAll(r => r with { Version = version, Source = "127.0.0.1:15010" }),
             Removed = removed,
         });
         Settle();

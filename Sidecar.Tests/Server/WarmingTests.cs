@@ -360,8 +360,8 @@ public sealed class WarmingTests : IDisposable
         {
             foreach (var (config, hosts) in delta.Clusters)
                 _log.Add($"cluster {config.Name}{(hosts is null ? "" : " " + hosts.Count)}");
-            foreach (var (slot, hosts) in delta.Hosts)
-                _log.Add($"hosts {_builder.Snapshot.ClustersInUse.Single(c => c.Slot == slot).Name} {hosts.Count}");
+            foreach (var (config, hosts) in delta.Hosts)
+                _log.Add($"hosts {config.Name} {hosts.Count}");
             foreach (var (slot, table) in delta.Routes)
                 _log.Add($"routes {RouteName(slot)}{(table is null ? " none" : "")}");
             _log.AddRange(delta.Listeners.Select(l => $"listener {l.Name}"));

@@ -54,7 +54,7 @@ public sealed class ClustersTests : IDisposable
     {
         var old = _harness.Config(type: DiscoveryType.Eds);
         var cluster = _harness.Cluster(old);
-        _harness.Clusters.ApplyHosts(0, UpstreamHarness.Endpoints(At(1)).Build(old, null, 1));
+        _harness.Clusters.ApplyHosts(old, UpstreamHarness.Endpoints(At(1)).Build(old, null, 1));
         _harness.Clusters.Set(_harness.Config(type: DiscoveryType.Eds));
         Assert.NotSame(cluster, _harness.Clusters[0]);
         Assert.Equal("10.0.0.1:80", _harness.Clusters[0]!.PickHost()!.Host.Name);
@@ -87,7 +87,8 @@ public sealed class ClustersTests : IDisposable
     {
         var config = _harness.Config(type: DiscoveryType.Eds);
         _harness.Clusters.Set(config, UpstreamHarness.Endpoints(At(1)).Build(config, null, 1));
-        _harness.Clusters.ApplyHosts(0, UpstreamHarness.Endpoints(At(2)).Build(config, null, 1));
+        _harness.Clusters.ApplyHosts(config, UpstreamHarness.Endpoints(At(2)).Build(config, null, 1));
+        _harness.Clusters.ApplyHosts(_harness.Config(type: DiscoveryType.Eds), UpstreamHarness.Endpoints(At(3)).Build(config, null, 1));
         Assert.Null(Assert.Single(_harness.Clusters.All).Cluster);
         Assert.Equal("10.0.0.2:80", _harness.Clusters[0]!.PickHost()!.Host.Name);
         Assert.Same(_harness.Clusters[0], Assert.Single(_harness.Clusters.All).Cluster);

@@ -68,7 +68,7 @@ internal static class ClusterTranslator
             Stats = scope.Services.Stats.Scope(ClusterStats.Schema, "cluster.", statName, [new StatTag("envoy.cluster_name", statName)]),
             Breakers = breakers,
             Type = type,
-            ServiceName = type != DiscoveryType.Eds ? "" : wire.EdsClusterConfig.ServiceName.Length > 0 ? wire.EdsClusterConfig.ServiceName : wire.Name,
+            ServiceName = type != DiscoveryType.Eds ? "" : wire.EdsClusterConfig.ServiceName is { Length: > 0 } service && service != name ? service : name,
             Endpoints = type == DiscoveryType.Static ? null : endpoints,
             LbPolicy = policy,
             ChoiceCount = choiceCount,

@@ -1,4 +1,5 @@
 using System.Collections.Generic;
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Telemetry;
 using WireCore = Envoy.Config.Core.V3;
@@ -12,10 +13,16 @@ internal static class MetadataTranslator
     {
         if (wire is null || wire.FilterMetadata.Count == 0)
             return Metadata.Empty;
+        byte[] bytes = wire.ToByteArray();
+        return new Metadata(() => Read(WireCore.Metadata.Parser.ParseFrom(bytes)));
+    }
+
+    private static Dictionary<string, MetadataValue> Read(WireCore.Metadata wire)
+    {
         var filters = new Dictionary<string, MetadataValue>(wire.FilterMetadata.Count);
         foreach (var (name, fields) in wire.FilterMetadata)
             filters[name] = Fields(fields);
-        return new Metadata(filters);
+        return filters;
     }
 
     /// <summary>A struct as a value of kind Fields.</summary>

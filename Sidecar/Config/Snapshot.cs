@@ -3,7 +3,6 @@ using Sidecar.Downstream;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
-using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 
 namespace Sidecar.Config;
@@ -118,8 +117,8 @@ internal sealed class ResourceState(string typeUrl, string name)
     /// <summary>The hosts of a cluster in use that gets them from outside its configuration (EDS).</summary>
     internal HostSet? Hosts { get; set; }
 
-    /// <summary>What <see cref="Hosts"/> were made of.</summary>
-    internal EndpointSet? Endpoints { get; set; }
+    /// <summary>The assignment that <see cref="Hosts"/> were made of; null: there was none.</summary>
+    internal ResourceVersion? Endpoints { get; set; }
 
     internal bool IsWarming => Accepted is not null && Accepted != Active;
 
@@ -135,7 +134,7 @@ internal sealed class ResourceState(string typeUrl, string name)
 }
 
 /// <summary>One accepted version of a resource.</summary>
-/// <remarks>Shared immutable.</remarks>
+/// <remarks>Control loop; what it was translated to is shared immutable.</remarks>
 internal sealed class ResourceVersion
 {
     internal required DiscoveredResource Resource { get; init; }
@@ -143,8 +142,15 @@ internal sealed class ResourceVersion
     /// <summary>When it was accepted, in Unix milliseconds.</summary>
     internal required long UnixMs { get; init; }
 
-    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, EndpointSet.</summary>
-    internal required object Translated { get; init; }
+    /// <summary>What it was translated to: ListenerConfig, ClusterConfig, RouteTable, EndpointSet, Secret; null after <see cref="DropTranslation"/>.</summary>
+    internal required object? Translated { get => _translated; init => _translated = value; }
+    private object? _translated;
+
+    /// <summary>
+    /// Forgets what it was translated to. Endpoints are: the hosts made of them say the same, and they are most of what a mesh has; when they are needed
+    /// again, for a cluster that has changed, the builder translates them again.
+    /// </summary>
+    internal void DropTranslation() => _translated = null;
 
     /// <summary>What of it has no effect, by path.</summary>
     internal IReadOnlyList<ConfigError> WithoutEffect { get; init; } = [];
@@ -165,7 +171,7 @@ internal sealed class ResourceVersion
 internal readonly record struct ClusterChange(ClusterConfig Config, HostSet? Hosts);
 
 /// <summary>New hosts of a cluster that stays.</summary>
-internal readonly record struct HostsChange(int Slot, HostSet Hosts);
+internal readonly record struct HostsChange(ClusterConfig Config, HostSet Hosts);
 
 /// <summary>A route configuration that is new, changed, or gone (null).</summary>
 internal readonly record struct RouteChange(int Slot, RouteTable? Table);

@@ -6,6 +6,7 @@ using Sidecar.Filters;
 using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using WireCluster = Envoy.Config.Cluster.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
@@ -166,6 +167,13 @@ internal sealed class SnapshotBuilder
         return result;
     }
 
+    /// <summary>The endpoints of an accepted assignment.</summary>
+    internal EndpointSet EndpointsOf(ResourceVersion assignment) =>
+        assignment.Translated as EndpointSet ?? TranslateEndpoints(assignment.Resource.Bytes.Span, new ConfigScope(_services, assignment.Resource.Name))!;
+
+    private static EndpointSet? TranslateEndpoints(ReadOnlySpan<byte> bytes, ConfigScope scope) =>
+        EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(bytes), namesAllowed: false, scope);
+
     /// <summary>Takes an accepted version back: its listener could not be bound. The version in use stays, or none.</summary>
     internal ConfigError RefuseListener(ResourceState state, string reason)
     {
@@ -197,6 +205,10 @@ internal sealed class SnapshotBuilder
     private void Take(DiscoveredResource resource, bool isStatic, Result result)
     {
         var state = Snapshot.FindOrAdd(resource.TypeUrl, resource.Name);
+        // A name comes with every version, and an assignment's is its cluster's: it is kept once.
+        string name = resource.TypeUrl is ResourceTypes.Cluster or ResourceTypes.ClusterLoadAssignment ? _clusterSlots.Intern(resource.Name).Name : state.Name;
+        if (!ReferenceEquals(resource.Name, name))
+            resource = resource with { Name = name };
         if (state.IsStatic && !isStatic)
         {
             // As in Envoy, which takes the answer and leaves the static resource as it is.
@@ -397,7 +409,7 @@ internal sealed class SnapshotBuilder
             case ResourceTypes.Cluster:
                 return ClusterTranslator.Translate(WireCluster.Cluster.Parser.ParseFrom(bytes), _workers, scope);
             case ResourceTypes.ClusterLoadAssignment:
-                return EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(bytes), namesAllowed: false, scope);
+                return TranslateEndpoints(bytes, scope);
             case ResourceTypes.RouteConfiguration:
                 return RouteTranslator.Translate(WireRoute.RouteConfiguration.Parser.ParseFrom(bytes), isInline: false, scope);
             case ResourceTypes.Listener:

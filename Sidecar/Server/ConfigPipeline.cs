@@ -205,7 +205,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private void OnHostsFound(ClusterConfig cluster, HostSet hosts)
     {
         var delta = new SnapshotDelta();
-        delta.Hosts.Add(new HostsChange(cluster.Slot, hosts));
+        delta.Hosts.Add(new HostsChange(cluster, hosts));
         Warming.Counts.ClusterUpdated++;
         Post(delta, []);
     }
@@ -354,7 +354,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         for (int i = result.Accepted.Count - 1; i >= 0; i--)
         {
             var state = result.Accepted[i];
-            if (_sockets.Check((ListenerConfig)state.Accepted!.Translated) is not { } reason)
+            if (_sockets.Check((ListenerConfig)state.Accepted!.Translated!) is not { } reason)
                 continue;
             Warming.RefuseListener(state, reason);
             result.Accepted.RemoveAt(i);

@@ -188,6 +188,7 @@ internal sealed class Warming : ITimerOwner
                 GiveHosts(user, state.Name);
         }
         Wake(state.TypeUrl, state.Name);
+        state.Accepted?.DropTranslation();
     }
 
     private void OnRemoved(ResourceState state)
@@ -365,17 +366,18 @@ internal sealed class Warming : ITimerOwner
     {
         if (cluster.Active?.Translated is not ClusterConfig config || config.Type != DiscoveryType.Eds || config.ServiceName != serviceName)
             return;
-        if (cluster.Hosts is not null && cluster.Endpoints == EndpointsOf(config))
+        if (cluster.Hosts is not null && cluster.Endpoints == AssignmentOf(config))
             return;
         Resolve(cluster, config);
         Counts.ClusterUpdated++;
-        _delta.Hosts.Add(new HostsChange(config.Slot, cluster.Hosts!));
+        _delta.Hosts.Add(new HostsChange(config, cluster.Hosts!));
     }
 
     /// <summary>A new set in which hosts that stay keep their objects, and with them their connections.</summary>
     private void Resolve(ResourceState state, ClusterConfig cluster)
     {
-        var endpoints = EndpointsOf(cluster);
+        var assignment = AssignmentOf(cluster);
+        var endpoints = assignment is null ? EndpointSet.Empty : _builder.EndpointsOf(assignment);
         var cells = cluster.Stats.Cells(_stats.ControlWriter);
         cells.Inc(ClusterStats.UpdateAttempt);
         cells.Inc(ClusterStats.UpdateSuccess);
@@ -384,11 +386,10 @@ internal sealed class Warming : ITimerOwner
             cells.Inc(ClusterStats.UpdateEmpty);
         Membership.Write(cluster, state.Hosts, hosts, _stats.ControlWriter);
         state.Hosts = hosts;
-        state.Endpoints = endpoints;
+        state.Endpoints = assignment;
     }
 
-    private EndpointSet EndpointsOf(ClusterConfig cluster) =>
-        _snapshot.Find(ResourceTypes.ClusterLoadAssignment, cluster.ServiceName)?.Accepted?.Translated as EndpointSet ?? EndpointSet.Empty;
+    private ResourceVersion? AssignmentOf(ClusterConfig cluster) => _snapshot.Find(ResourceTypes.ClusterLoadAssignment, cluster.ServiceName)?.Accepted;
 
     // ---- references -------------------------------------------------------------------------------------------------------
 

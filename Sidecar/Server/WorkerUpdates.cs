@@ -96,8 +96,8 @@ internal sealed class WorkerUpdates : IWorkOwner
         }
         if (Within(delta.Hosts, ref step))
         {
-            var (slot, hosts) = delta.Hosts[step];
-            _clusters.ApplyHosts(slot, hosts);
+            var (config, hosts) = delta.Hosts[step];
+            _clusters.ApplyHosts(config, hosts);
             isLong = hosts.Count > 100;
             return true;
         }

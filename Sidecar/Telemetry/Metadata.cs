@@ -95,23 +95,30 @@ internal sealed class Metadata : IEquatable<Metadata>
 {
     internal static readonly Metadata Empty = new(new Dictionary<string, MetadataValue>());
 
-    private readonly Dictionary<string, MetadataValue> _filters;
+    private readonly Func<Dictionary<string, MetadataValue>>? _read;
+    private Dictionary<string, MetadataValue>? _filters;
 
     internal Metadata(Dictionary<string, MetadataValue> filters) => _filters = filters;
 
-    internal bool IsEmpty => _filters.Count == 0;
+    /// <summary>Metadata that is read when somebody looks into it: a mesh attaches much, and little of it is ever asked for.</summary>
+    /// <param name="read">Makes the same each time: two threads may both be the first.</param>
+    internal Metadata(Func<Dictionary<string, MetadataValue>> read) => _read = read;
+
+    internal bool IsEmpty => Filters.Count == 0;
+
+    private Dictionary<string, MetadataValue> Filters => _filters ??= _read!();
 
     /// <summary>All facts for one reader, or null.</summary>
-    internal MetadataValue? Find(string filter) => _filters.TryGetValue(filter, out var value) ? value : null;
+    internal MetadataValue? Find(string filter) => Filters.TryGetValue(filter, out var value) ? value : null;
 
     /// <summary>One fact for one reader, or null.</summary>
     internal MetadataValue? Find(string filter, string key) => Find(filter)?.Find(key);
 
     public bool Equals(Metadata? other)
     {
-        if (other is null || other._filters.Count != _filters.Count)
+        if (other is null || other.Filters.Count != Filters.Count)
             return false;
-        foreach (var (name, value) in _filters)
+        foreach (var (name, value) in Filters)
         {
             if (!value.Equals(other.Find(name)))
                 return false;
@@ -121,5 +128,5 @@ internal sealed class Metadata : IEquatable<Metadata>
 
     public override bool Equals(object? obj) => Equals(obj as Metadata);
 
-    public override int GetHashCode() => _filters.Count;
+    public override int GetHashCode() => Filters.Count;
 }

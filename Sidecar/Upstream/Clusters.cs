@@ -74,7 +74,7 @@ internal sealed class Clusters
         if (old is not null && ReferenceEquals(old, config))
         {
             if (hosts is not null)
-                ApplyHosts(config.Slot, hosts);
+                ApplyHosts(config, hosts);
             return;
         }
         hosts ??= config.StaticHosts ?? (old is not null && config.Type == old.Type ? known : HostSet.Empty);
@@ -94,11 +94,12 @@ internal sealed class Clusters
         cluster?.Drain();
     }
 
-    /// <summary>Gives a cluster new hosts; nothing happens when the slot is empty.</summary>
-    internal void ApplyHosts(int slot, HostSet hosts)
+    /// <summary>Gives a cluster new hosts; nothing happens when another configuration has taken its place, or none.</summary>
+    internal void ApplyHosts(ClusterConfig config, HostSet hosts)
     {
         Debug.Assert(_loop.IsCurrent);
-        if ((uint)slot >= (uint)_slots.Length || _slots[slot].Config is null)
+        int slot = config.Slot;
+        if ((uint)slot >= (uint)_slots.Length || !ReferenceEquals(_slots[slot].Config, config))
             return;
         _slots[slot] = _slots[slot] with { Hosts = hosts };
         _slots[slot].Cluster?.ApplyHosts(hosts);

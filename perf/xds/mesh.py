@@ -67,6 +67,11 @@ def any_of(type_url, value):
     return text(1, type_url) + text(2, value)
 
 
+def struct(**values):
+    """google.protobuf.Struct of Values."""
+    return b"".join(message(1, text(1, key), message(2, value)) for key, value in values.items())
+
+
 ADS = message(3) + number(6, 2)
 
 
@@ -81,8 +86,8 @@ def cluster_name(i):
 def cluster(i, generation=0):
     """As istiod writes one, without TLS. Another generation is another configuration."""
     limits = message(1, message(2, number(1, 4294967295)), message(3, number(1, 4294967295)), message(4, number(1, 4294967295)), message(5, number(1, 4294967295)))
-    metadata = message(1, text(1, "istio"), message(2, message(1, message(1, text(1, "services"), message(2, message(6, message(1, message(5, message(
-        1, text(1, "host"), message(2, text(3, service(i)))), message(1, text(1, "namespace"), message(2, text(3, "default"))))))))))))
+    one = struct(host=text(3, service(i)), name=text(3, f"service{i}"), namespace=text(3, "default"))
+    metadata = message(1, text(1, "istio"), message(2, struct(services=message(6, message(1, message(5, one))))))
     return b"".join([
         text(1, cluster_name(i)), number(2, 3), message(3, message(1, ADS), text(2, cluster_name(i))), message(4, number(1, 10 + generation)),
         number(6, 1), message(10, limits), message(25, metadata)])
