@@ -84,9 +84,18 @@ def serve(port):
     server.wait_for_termination()
 
 
+def open_channel(target):
+    """host:port, or AUTHORITIES@host:port for TLS, verified by the certificates of that file."""
+    if "@" not in target:
+        return grpc.insecure_channel(target, options=UNLIMITED)
+    authorities, target = target.split("@")
+    with open(authorities, "rb") as file:
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(file.read()), options=UNLIMITED)
+
+
 def call(target, name, arguments):
     method = "/%s/%s" % (SERVICE, name)
-    with grpc.insecure_channel(target, options=UNLIMITED) as channel:
+    with open_channel(target) as channel:
         if name == "Unary":
             message = bytes(i % 251 for i in range(int(arguments[0])))
             answers, ended = once(lambda: channel.unary_unary(method).with_call(message, timeout=60))

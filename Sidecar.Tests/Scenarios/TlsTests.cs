@@ -88,6 +88,48 @@ public sealed class TlsTests : IDisposable
     }
 
     [SkippableFact]
+    public void Grpc_OverTls_BothWaysAndStreams()
+    {
+        var (server, backend) = Peers.GrpcServer();
+        using (server)
+        {
+            int outer = FreePort.Next(), inner = FreePort.Next();
+            // Client ─TLS→ first ─mutual TLS→ second ─→ server, both hops in one process.
+            using var sidecar = Run(new TestSnapshot()
+                .Http("outer", outer, TestSnapshot.To("hop")).Tls("outer", Server("")).Cluster("hop", true, Hop(), inner)
+                .Http("inner", inner, TestSnapshot.To("up")).Tls("inner", Server("\"require_client_certificate\": true,", $$"""{"trusted_ca": {"filename": "{{_authority}}"} }"""))
+                .Cluster("up", true, backend));
+            string target = $"{_authority}@localhost:{outer}";
+            Assert.Contains("same", Peers.GrpcClient(null, target, "Unary", "100000").Expect().Output);
+            Assert.Contains("MESSAGE 199", Peers.GrpcClient(null, target, "BothStream", "200").Expect().Output);
+            Assert.True(sidecar.Stat("cluster.hop.ssl.handshake") > 0);
+            Assert.Equal(0, sidecar.Stat($"listener.127.0.0.1_{inner}.ssl.no_certificate"));
+        }
+    }
+
+    // .NET's own TLS on the client's side: it ends its direction by close_notify and still hears the answer.
+    [SkippableFact]
+    public void Tcp_OverTlsOnBothSides_KeepsHalfCloses()
+    {
+        var (server, backend) = Peers.TcpServer();
+        using (server)
+        {
+            int outer = FreePort.Next(), inner = FreePort.Next();
+            using var sidecar = Run(new TestSnapshot()
+                .Tcp("outer", outer, "hop").Tls("outer", Server("")).Cluster("hop", false, Hop(), inner)
+                .Tcp("inner", inner, "up").Tls("inner", Server("\"require_client_certificate\": true,", $$"""{"trusted_ca": {"filename": "{{_authority}}"} }"""))
+                .Cluster("up", false, backend));
+            using var client = new System.Net.Sockets.TcpClient("127.0.0.1", outer);
+            using var tls = new System.Net.Security.SslStream(client.GetStream(), false, static (_, _, _, _) => true);
+            tls.AuthenticateAsClient("localhost");
+            tls.Write("half-close works"u8);
+            tls.ShutdownAsync().GetAwaiter().GetResult();
+            using var reader = new StreamReader(tls);
+            Assert.Equal("HALF-CLOSE WORKS", reader.ReadToEnd());
+        }
+    }
+
+    [SkippableFact]
     public void Rotation_UnderLoad_LosesNothing_AndNewHandshakesHaveTheNewPair()
     {
         Command.Require("openssl", "h2load");
@@ -168,6 +210,13 @@ public sealed class TlsTests : IDisposable
     private string Client(string name) => $$"""
         "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "{{TlsType}}UpstreamTlsContext", "sni": "{{name}}",
          "common_tls_context": {"validation_context": {"trusted_ca": {"filename": "{{_authority}}"}, "match_typed_subject_alt_names": [ {"san_type": "DNS", "matcher": {"exact": "{{name}}"} } ]} } } }
+        """;
+
+    private string Hop() => $$"""
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "{{TlsType}}UpstreamTlsContext", "sni": "localhost",
+         "common_tls_context": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+          "tls_certificates": [ {"certificate_chain": {"filename": "{{File("client.pem")}}"}, "private_key": {"filename": "{{File("client.key")}}"} } ],
+          "validation_context": {"trusted_ca": {"filename": "{{_authority}}"} } } } }
         """;
 
     private SidecarProcess Run(TestSnapshot snapshot, params string[] flags) => SidecarProcess.Run(_folder.Write("snapshot.json", snapshot.ToString()), 1, flags);
