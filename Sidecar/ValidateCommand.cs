@@ -13,7 +13,8 @@ internal static class ValidateCommand
         usage: sidecar validate PATH
 
         Checks a config dump, a folder of resource files or an Envoy bootstrap without running it. Every problem is one line with its file,
-        resource and field path: "error" on standard error for what is refused, "no effect" on standard output for what is taken and does nothing.
+        resource and field path: "error" on standard error for what is refused, "no effect" on standard output for what is taken and does nothing,
+        "needs" for what the process must be allowed to do to run it.
 
         """;
 
@@ -39,6 +40,11 @@ internal static class ValidateCommand
         foreach (var error in result.Errors)
             errors.WriteLine($"error: {error}");
         var snapshot = result.Snapshot;
+        foreach (var listener in snapshot.Listeners)
+        {
+            foreach (string need in listener.Needs())
+                output.WriteLine($"needs: listener {listener.Name}: {need}");
+        }
         output.WriteLine(
             $"{(result.Errors.Count == 0 ? "OK" : "REFUSED")}: {Counted.Of(snapshot.Listeners.Count, "listener")}, {Counted.Of(snapshot.Clusters.Count, "cluster")}, "
             + $"{Counted.Of(snapshot.Resources.Count, "resource")}; {Counted.Of(result.Errors.Count, "error")}, {result.WithoutEffect.Count} without effect");

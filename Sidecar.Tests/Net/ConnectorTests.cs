@@ -8,8 +8,8 @@ namespace Sidecar.Tests.Net;
 
 public sealed class ConnectorTests
 {
-    private static Connection Connect(TestLoop test, Address to, Recorder recorder, ConnectOptions? options = null, int timeoutMs = 0) =>
-        Connector.Connect(test, to, default, options ?? ConnectOptions.Default, RawTransport.Instance, recorder, timeoutMs);
+    private static Connection Connect(TestLoop test, Address to, Recorder recorder, ConnectOptions? options = null, int timeoutMs = 0, OriginalSource? source = null) =>
+        Connector.Connect(test, to, source, options ?? ConnectOptions.Default, RawTransport.Instance, recorder, timeoutMs);
 
     private static (int Fd, Address Address) Listener()
     {
@@ -131,5 +131,42 @@ public sealed class ConnectorTests
         Assert.False(OriginalDestination.TryGet(pair, transparent: false, out _));
         pair.Close(Failure.None);
         other.Dispose();
+    }
+
+    [SkippableTheory]
+    [InlineData("127.0.0.1:0", "127.0.0.21:0", 0)]
+    [InlineData("127.0.0.1:0", "127.0.0.21:0", 1337)]
+    [InlineData("[::1]:0", "[::1]:0", 1337)]
+    public void CallersAddress_ComesBeforeThatOfTheOptions(string listen, string caller, int mark)
+    {
+        Command.RequireRoot();
+        using TestLoop test = new();
+        Assert.True(Address.TryParse(listen, out Address at));
+        Assert.True(Address.TryParse(caller, out Address from));
+        Assert.True(Address.TryParse("127.0.0.6:0", out Address own));
+        SysResult listener = ListenSocket.Bind(new ListenOptions { Address = at }, out string step);
+        Assert.True(listener.Ok, step);
+        Sockets.LocalAddress(listener.Fd, out SocketAddress to);
+        Recorder recorder = new();
+        Connection connection = Connect(test, Address.From(to), recorder, new ConnectOptions { Source = own, Mark = 7 }, source: new OriginalSource(from, mark));
+        test.Until(() => recorder.Events.Contains("connected"));
+        Assert.Equal(from.HostString(), connection.LocalAddress.HostString());
+        Assert.Equal(mark == 0 ? 7 : mark, Sockets.Get(connection.Fd, SocketOption.Mark).Value);
+        Assert.Equal(1, Sockets.Get(connection.Fd, at.Kind == AddressKind.IPv6 ? SocketOption.Ipv6Transparent : SocketOption.IpTransparent).Value);
+        connection.Close(Failure.None);
+        Sockets.Close(listener.Fd);
+    }
+
+    [SkippableFact]
+    public void CallerOfTheOtherFamily_IsALocalFailure_NotAnotherAddress()
+    {
+        Command.RequireRoot();
+        using TestLoop test = new();
+        Assert.True(Address.TryParse("[::1]:0", out Address caller));
+        Recorder recorder = new();
+        Connection connection = Connect(test, Address.Loopback(9), recorder, source: new OriginalSource(caller, 0));
+        test.Step();
+        Assert.Equal("closed UpstreamLocalConnectFailure", recorder.Story);
+        Assert.Equal(Errno.EAFNOSUPPORT, connection.LastError);
     }
 }

@@ -115,6 +115,34 @@ public sealed class BadInputTests
         AssertOneLine(pod.RunAs(1338, executable, "istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-i", "*", "-b", "*"), "NET_ADMIN");
     }
 
+    [SkippableFact]
+    public void OriginalSrcWithoutNetAdmin_RefusesRequests_AndSaysWhy()
+    {
+        Command.RequireRoot();
+        SidecarProcess.Require();
+        Command.Require("curl", "setpriv");
+        using var pod = new NetworkNamespace("no-net-admin");
+        using var folder = new TestFolder();
+        var executable = folder.PathOf("sidecar");
+        System.IO.File.Copy(ProjectTree.Executable, executable);
+        var snapshot = folder.Write("source.json", new TestSnapshot().Cluster("up", false, 8081).Raw("in", 8080, """
+            "listener_filters": [{"name": "envoy.filters.listener.original_src",
+             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc", "mark": 1337}}],
+            "filter_chains": [{"filters": [$tcp]}]
+            """).ToString());
+        var validated = SidecarProcess.Invoke("validate", snapshot).Expect();
+        Assert.Contains("needs: listener in: listener_filters[0]: CAP_NET_ADMIN, to connect from the addresses of others (IP_TRANSPARENT, SO_MARK)", validated.Lines);
+
+        using var sidecar = SidecarProcess.RunWithin(pod, executable, snapshot);
+        for (int i = 0; i < 3; i++)
+            Assert.NotEqual(0, pod.Run("curl", "-sS", "--max-time", "10", "http://127.0.0.1:8080/").ExitCode);
+        sidecar.WaitForLine(
+            "no connection to 127\\.0\\.0\\.1:8081: SO_MARK: Operation not permitted; original_src, transparent sources and marks need CAP_NET_ADMIN");
+        Assert.Equal(3, sidecar.Stat("cluster.up.upstream_cx_connect_fail"));
+        // Said once, not for every connection.
+        Assert.Single(sidecar.Log.Split('\n'), line => line.Contains("CAP_NET_ADMIN", StringComparison.Ordinal));
+    }
+
     [SkippableTheory]
     [InlineData]
     [InlineData("fly")]

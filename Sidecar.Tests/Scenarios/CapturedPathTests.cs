@@ -15,7 +15,8 @@ namespace Sidecar.Tests.Scenarios;
 public sealed class CapturedPathTests
 {
     private const int AppUid = 1338, ClientUid = 1339;
-    private static readonly Family s_v4 = new("10.244.5.1", "10.244.5.2", "127.0.0.6", "0.0.0.0"), s_v6 = new("fd00:5::1", "fd00:5::2", "::6", "::");
+    private static readonly Family s_v4 = new("10.244.5.1", "10.244.5.3", "10.244.5.2", "127.0.0.6", "0.0.0.0");
+    private static readonly Family s_v6 = new("fd00:5::1", "fd00:5::3", "fd00:5::2", "::6", "::");
 
     [SkippableTheory]
     [InlineData("REDIRECT", false, "v4")]
@@ -32,9 +33,8 @@ public sealed class CapturedPathTests
         using var pods = new Pods(mode, nftables, ip);
         var answers = pods.Call($"http://{ip.Host(ip.Callee)}:8888/?n=[1-200]").Expect().Lines;
         Assert.Equal(200, answers.Length);
-        // To the app it comes from the proxy's own loopback address, in every mode: only the listener filter original_src would
-        // make it the caller's. The proxy has seen the caller's address and the one that was called.
-        Assert.All(answers, answer => Assert.Equal($"app from {ip.ProxySource} for {ip.Caller} {ip.Host(ip.Callee)}:8888", answer));
+        // The proxy has seen the caller's address and the one that was called.
+        Assert.All(answers, answer => Assert.Equal($"app from {pods.SeenByApp(ip)} for {ip.Caller} {ip.Host(ip.Callee)}:8888", answer));
         Assert.Equal(200, pods.CallerSidecar.Stat("http.outbound.downstream_rq_2xx"));
         Assert.Equal(200, pods.CallerSidecar.Stat("cluster.outbound|8888||callee.upstream_rq_total"));
         Assert.Equal(200, pods.CalleeSidecar.Stat("cluster.inbound|8888||.upstream_rq_total"));
@@ -68,10 +68,31 @@ public sealed class CapturedPathTests
         foreach (var ip in new[] { s_v4, s_v6 })
         {
             var answers = pods.Call($"http://{ip.Host(ip.Callee)}:8888/?n=[1-100]").Expect().Lines;
-            Assert.Equal(100, answers.Count(answer => answer == $"app from {ip.ProxySource} for {ip.Caller} {ip.Host(ip.Callee)}:8888"));
+            Assert.Equal(100, answers.Count(answer => answer == $"app from {pods.SeenByApp(ip)} for {ip.Caller} {ip.Host(ip.Callee)}:8888"));
         }
         Assert.Equal(200, pods.CallerSidecar.Stat("http.outbound.downstream_rq_2xx"));
         Assert.Equal(200, pods.CalleeSidecar.Stat("cluster.inbound|8888||.upstream_rq_total"));
+    }
+
+    [SkippableTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Tproxy_TwoCallers_NoneIsEverTakenForTheOther(bool nftables)
+    {
+        using var pods = new Pods("TPROXY", nftables, s_v4, s_v6);
+        foreach (var ip in new[] { s_v4, s_v6 })
+        {
+            pods.Caller.AddAddress(ip.OtherCaller, "cable");
+            // As the proxy's user, which is not captured: the callee's sidecar is called from both addresses.
+            foreach (string caller in new[] { ip.Caller, ip.OtherCaller, ip.Caller, ip.OtherCaller })
+            {
+                var url = $"http://{ip.Host(ip.Callee)}:8888/?n=[1-5]";
+                var answers = pods.Caller.RunAs(SidecarProcess.ProxyUid, "curl", "-sS", "--max-time", "60", "--interface", caller, url).Expect().Lines;
+                Assert.Equal(5, answers.Count(answer => answer == $"app from {caller} for {caller} {ip.Host(ip.Callee)}:8888"));
+            }
+        }
+        // Each caller's second client has found the first one's connection to the app.
+        Assert.Equal(4, pods.CalleeSidecar.Stat("cluster.inbound|8888||.upstream_cx_total"));
     }
 
     [SkippableTheory]
@@ -109,8 +130,8 @@ public sealed class CapturedPathTests
         }
     }
 
-    /// <summary>The addresses of one IP version: the two Pods, what the proxy binds towards its app, and the wildcard.</summary>
-    private sealed record Family(string Caller, string Callee, string ProxySource, string Any)
+    /// <summary>The addresses of one IP version: the two Pods (a second one of the caller), what the proxy binds towards its app, and the wildcard.</summary>
+    private sealed record Family(string Caller, string OtherCaller, string Callee, string ProxySource, string Any)
     {
         internal bool IsV6 => Any == "::";
         internal string Host(string address) => IsV6 ? $"[{address}]" : address;
@@ -159,6 +180,9 @@ public sealed class CapturedPathTests
         internal CommandResult Call(string url) => Caller.RunAs(ClientUid, "curl", "-sS", "--max-time", "60", url);
 
         internal CommandResult Capture(NetworkNamespace pod, params string[] more) => pod.Run(_executable, [.. _captureArguments, .. more]);
+
+        /// <summary>By REDIRECT a request comes to the app from the proxy's own loopback address, by TPROXY with original_src from the caller's.</summary>
+        internal string SeenByApp(Family ip) => _tproxy ? ip.Caller : ip.ProxySource;
 
         internal string PathOf(string name) => _folder.PathOf(name);
 
@@ -231,11 +255,14 @@ public sealed class CapturedPathTests
             ("inbound", Listener("virtualInbound", 15006, TestSnapshot.Fill("""
                 "traffic_direction": "INBOUND", "transparent": $transparent,
                 "listener_filters": [{"name": "envoy.filters.listener.original_dst", "typed_config": {
-                 "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"}}],
+                 "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"}} $source],
                 "filter_chains": [
                  {"filter_chain_match": {"destination_port": 8888, "prefix_ranges": [$own]}, "filters": [$http]},
                  {"filter_chain_match": {"prefix_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 0}, {"address_prefix": "::", "prefix_len": 0}]}, "filters": [$tcp]}]
-                """, ("transparent", _tproxy ? "true" : "false"), ("own", string.Join(',', _families.Select(ip => ip.Prefix(ip.Callee)))),
+                """, ("transparent", _tproxy ? "true" : "false"), ("source", !_tproxy ? "" : """
+                , {"name": "envoy.filters.listener.original_src", "typed_config": {
+                 "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_src.v3.OriginalSrc", "mark": 1337}}
+                """), ("own", string.Join(',', _families.Select(ip => ip.Prefix(ip.Callee)))),
                 ("http", HttpTo("inbound", "inbound|8888||")), ("tcp", TcpTo("InboundPassthroughCluster"))))));
 
         private string Listener(string name, int port, string members) => TestSnapshot.Fill("""

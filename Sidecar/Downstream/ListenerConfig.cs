@@ -43,6 +43,18 @@ internal sealed class ListenerConfig
     internal bool DrainsUnhealthy { get; init; } = true;
     internal bool IgnoreGlobalLimit { get; init; }
     internal required StatsScope Stats { get; init; }
+
+    /// <summary>What the process must be allowed to do to run it, for the operator.</summary>
+    internal IEnumerable<string> Needs()
+    {
+        if (Transparent)
+            yield return "transparent: CAP_NET_ADMIN, to accept connections to the addresses of others (IP_TRANSPARENT)";
+        for (int i = 0; i < ListenerFilters.Count; i++)
+        {
+            if (ListenerFilters[i].Filter.Needs is { Length: > 0 } needs)
+                yield return $"listener_filters[{i}]: {needs}";
+        }
+    }
 }
 
 /// <summary>One filter chain.</summary>

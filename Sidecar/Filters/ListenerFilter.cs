@@ -27,6 +27,9 @@ internal abstract class ListenerFilter
     /// <summary>How many bytes it may ask for; 0: it needs none and is asked once, at accept.</summary>
     internal virtual int InspectBytesMax => 0;
 
+    /// <summary>What the process must be allowed to do for it, for the operator; empty: nothing.</summary>
+    internal virtual string Needs => "";
+
     /// <summary>Looks at the connection. <paramref name="data"/> is everything received so far, maybe nothing.</summary>
     internal abstract ListenerFilterStatus Inspect(AcceptedConnection connection, ReadOnlySpan<byte> data);
 

@@ -103,6 +103,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         internal Transport? NextTransport;
         internal int CloseDelayMs;
         internal Failure StillbornReason;
+        internal OriginalSource? OriginalSource;
         internal SpliceFlow? SpliceIn;
         internal SpliceFlow? SpliceOut;
     }
@@ -173,6 +174,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             _local = value;
             _localIsOriginal = true;
         }
+    }
+
+    /// <summary>Where connections made on behalf of this one are to come from; set by a listener filter, else null: from an address of ours.</summary>
+    internal OriginalSource? OriginalSource
+    {
+        get => _rarities?.OriginalSource;
+        set => Rare.OriginalSource = value;
     }
 
     /// <summary>Our end of the connection; the socket's is asked from the kernel at first use.</summary>
@@ -545,6 +553,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_rarities is { } rare)
         {
             rare.NextTransport = null;
+            rare.OriginalSource = null;
             rare.SpliceIn = rare.SpliceOut = null;
             rare.CloseDelayMs = 0;
             rare.StillbornReason = Failure.None;

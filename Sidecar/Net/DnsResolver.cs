@@ -339,7 +339,7 @@ internal sealed class DnsQuestion(
     private void AskByTcp()
     {
         CloseSocket();
-        _tcp = Connector.Connect(loop, Server, default, ConnectOptions.Default, RawTransport.Instance, new TcpSide(this), config.TimeoutMs);
+        _tcp = Connector.Connect(loop, Server, null, ConnectOptions.Default, RawTransport.Instance, new TcpSide(this), config.TimeoutMs);
         Span<byte> length = stackalloc byte[2];
         BinaryPrimitives.WriteUInt16BigEndian(length, (ushort)_queryBytes);
         _tcp.Write(length);

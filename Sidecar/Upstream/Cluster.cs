@@ -152,8 +152,9 @@ internal sealed class Cluster : ITimerOwner
     /// <param name="host">From <see cref="PickHost"/>.</param>
     /// <param name="downstream">What the downstream speaks; matters with use_downstream_protocol_config.</param>
     /// <param name="priority">Whose circuit breakers count.</param>
-    internal HttpPool HttpPool(HostState host, HttpVersion downstream, RoutingPriority priority = RoutingPriority.Default) =>
-        host.HttpPool(UpstreamVersion(downstream), priority);
+    /// <param name="source">The caller's address to come from; null: the cluster's own.</param>
+    internal HttpPool HttpPool(HostState host, HttpVersion downstream, RoutingPriority priority = RoutingPriority.Default, OriginalSource? source = null) =>
+        host.HttpPool(UpstreamVersion(downstream), priority, source);
 
     /// <summary>The protocol a request from such a downstream goes out in.</summary>
     internal HttpVersion UpstreamVersion(HttpVersion downstream) => Config.Http.Protocol switch

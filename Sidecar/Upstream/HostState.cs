@@ -1,3 +1,5 @@
+using System.Collections.Generic;
+using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Upstream.Pools;
 
@@ -15,6 +17,9 @@ internal sealed class HostState(Cluster cluster, Host host)
     private TcpPool? _tcp;
     private TcpPool? _tcpHigh;
 
+    // By the caller's address, where connections come from it. Only pools with something in them: they leave by Forget.
+    private Dictionary<(OriginalSource, HttpVersion, RoutingPriority), HttpPool>? _bySource;
+
     internal Cluster Cluster { get; } = cluster;
     internal Host Host { get; } = host;
 
@@ -30,15 +35,36 @@ internal sealed class HostState(Cluster cluster, Host host)
     /// <summary>Nothing is connected or connecting to it.</summary>
     internal bool IsIdle =>
         (_http1?.IsIdle ?? true) && (_http2?.IsIdle ?? true) && (_http1High?.IsIdle ?? true) && (_http2High?.IsIdle ?? true)
-        && (_tcp?.IsIdle ?? true) && (_tcpHigh?.IsIdle ?? true);
+        && (_tcp?.IsIdle ?? true) && (_tcpHigh?.IsIdle ?? true) && _bySource is null or { Count: 0 };
 
     /// <summary>The pool for a protocol, made at first use.</summary>
-    internal HttpPool HttpPool(HttpVersion protocol, RoutingPriority priority)
+    internal HttpPool HttpPool(HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null)
     {
+        if (source is not null)
+            return PoolFrom(source, protocol, priority);
         bool high = priority == RoutingPriority.High;
         if (protocol == HttpVersion.Http2)
-            return high ? _http2High ??= new HttpPool(this, HttpVersion.Http2, priority) : _http2 ??= new HttpPool(this, HttpVersion.Http2, priority);
-        return high ? _http1High ??= new HttpPool(this, HttpVersion.Http11, priority) : _http1 ??= new HttpPool(this, HttpVersion.Http11, priority);
+            return high ? _http2High ??= NewPool(HttpVersion.Http2, priority) : _http2 ??= NewPool(HttpVersion.Http2, priority);
+        return high ? _http1High ??= NewPool(HttpVersion.Http11, priority) : _http1 ??= NewPool(HttpVersion.Http11, priority);
+    }
+
+    private HttpPool PoolFrom(OriginalSource source, HttpVersion protocol, RoutingPriority priority)
+    {
+        _bySource ??= [];
+        if (!_bySource.TryGetValue((source, protocol, priority), out var pool))
+            _bySource.Add((source, protocol, priority), pool = NewPool(protocol, priority, source));
+        return pool;
+    }
+
+    private HttpPool NewPool(HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null) => new(this, protocol, priority, source);
+
+    /// <summary>Nothing is left in a pool of a caller's address.</summary>
+    internal void Forget(HttpPool pool)
+    {
+        var key = (pool.Source!, pool.Protocol, pool.Priority);
+        // While its last waiters were told, one of them may have begun a new pool.
+        if (_bySource!.TryGetValue(key, out var present) && present == pool)
+            _bySource.Remove(key);
     }
 
     /// <summary>The pool of plain connections, made at first use.</summary>
@@ -55,6 +81,8 @@ internal sealed class HostState(Cluster cluster, Host host)
         _http2High?.Drain();
         _tcp?.Drain();
         _tcpHigh?.Drain();
+        foreach (var pool in PoolsBySource())
+            pool.Drain();
     }
 
     /// <summary>Closes every connection at once (close_connections_on_host_health_failure).</summary>
@@ -66,5 +94,10 @@ internal sealed class HostState(Cluster cluster, Host host)
         _http2High?.CloseAll();
         _tcp?.CloseAll();
         _tcpHigh?.CloseAll();
+        foreach (var pool in PoolsBySource())
+            pool.CloseAll();
     }
+
+    // A copy: those that become idle leave the table meanwhile.
+    private HttpPool[] PoolsBySource() => _bySource is null ? [] : [.. _bySource.Values];
 }

@@ -618,4 +618,55 @@ public sealed class HttpPoolTests : IDisposable
         internal override string Name => "silent";
         internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => new ScriptedTransport { HandshakeSteps = int.MaxValue };
     }
+
+    [Fact]
+    public void PoolOfACallersAddress_IsNoOthers_AndGoesWithItsLastConnection()
+    {
+        var cluster = _harness.Cluster(_harness.Config(), _harness.Refusing());
+        var host = cluster.PickHost()!;
+        Assert.True(Address.TryParse("127.0.0.21:0", out var one));
+        Assert.True(Address.TryParse("127.0.0.22:0", out var two));
+        HttpPool From(Address address, int mark = 0) => cluster.HttpPool(host, HttpVersion.Http11, source: new OriginalSource(address, mark));
+        var pool = From(one);
+        Assert.Same(pool, From(one));
+        Assert.NotSame(pool, From(two));
+        Assert.NotSame(pool, From(one, mark: 1337));
+        Assert.NotSame(pool, cluster.HttpPool(host, HttpVersion.Http11));
+        Assert.NotSame(pool, cluster.HttpPool(host, HttpVersion.Http11, RoutingPriority.High, new OriginalSource(one, 0)));
+
+        // Refused, or not permitted where the test may not use foreign addresses: either way it is over.
+        var asked = Ask(pool);
+        _harness.Test.Until(() => asked.IsOver);
+        Assert.NotSame(pool, From(one));
+        _harness.AssertIdle(cluster);
+    }
+
+    [Fact]
+    public void PoolOfACallersAddress_WhoseWaiterAsksAgain_IsKept()
+    {
+        var cluster = _harness.Cluster(_harness.Config(), _harness.Refusing());
+        var host = cluster.PickHost()!;
+        Assert.True(Address.TryParse("127.0.0.21:0", out var address));
+        HttpPool From() => cluster.HttpPool(host, HttpVersion.Http11, source: new OriginalSource(address, 0));
+        PoolRequest? again = null;
+        var first = new PoolRequest { Over = _ => again = Ask(From()) };
+        From().NewStream(first);
+        _harness.Test.Until(() => again is not null);
+        Assert.False(host.IsIdle);
+        Assert.Equal(1, From().PendingCount);
+        _harness.Test.Until(() => again!.IsOver);
+        Assert.True(host.IsIdle);
+        _harness.AssertIdle(cluster);
+    }
+
+    [Fact]
+    public void PoolOfACallersAddress_ThatPendingRequestsOverflow_IsNotKept()
+    {
+        var cluster = _harness.Cluster(_harness.Config(limits: UpstreamHarness.Unlimited with { MaxPendingRequests = 0 }), _harness.Refusing());
+        var host = cluster.PickHost()!;
+        Assert.True(Address.TryParse("127.0.0.21:0", out var address));
+        var asked = Ask(cluster.HttpPool(host, HttpVersion.Http11, source: new OriginalSource(address, 0)));
+        Assert.Equal(Failure.UpstreamOverflow, asked.PoolFailure);
+        Assert.True(host.IsIdle);
+    }
 }

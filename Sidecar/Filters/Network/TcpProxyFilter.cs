@@ -149,7 +149,7 @@ internal sealed class TcpProxyFilter : TerminalFilter
                 return;
             }
             _poolOfHost = _host.TcpPool(RoutingPriority.Default);
-            _poolOfHost.Connect(this);
+            _poolOfHost.Connect(this, _downstream!.OriginalSource);
         }
 
         internal override void OnPoolReady(Connection upstream, HostState host)

@@ -7,7 +7,7 @@ using Sidecar.Telemetry;
 namespace Sidecar.Upstream.Pools;
 
 /// <summary>
-/// HTTP connections of one worker to one host, in one protocol and priority. A connection is in one list:
+/// HTTP connections of one worker to one host, in one protocol and priority, from an address of ours or from one caller's. A connection is in one list:
 /// <code>
 ///   connecting ─→ ready ⇄ busy ─→ draining ─→ closed
 ///        └───────────┴───────┴──────┴───────────┘
@@ -33,15 +33,19 @@ internal sealed class HttpPool
     private bool _draining;
     private bool _countsAsPool;
 
-    internal HttpPool(HostState host, HttpVersion protocol, RoutingPriority priority)
+    internal HttpPool(HostState host, HttpVersion protocol, RoutingPriority priority, OriginalSource? source)
     {
         _host = host;
         _cluster = host.Cluster;
         _priority = priority;
         Protocol = protocol;
+        Source = source;
     }
 
     internal HttpVersion Protocol { get; }
+
+    /// <summary>The caller's address that its connections come from; null: the cluster's own.</summary>
+    internal OriginalSource? Source { get; }
     internal RoutingPriority Priority => _priority;
     internal HostState Host => _host;
     internal Cluster Cluster => _cluster;
@@ -75,6 +79,7 @@ internal sealed class HttpPool
         {
             _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingOverflow);
             waiter.OnPoolFailure(Failure.UpstreamOverflow, _host, "");
+            EndIfIdle();
             return;
         }
         AddPending(waiter);
@@ -91,7 +96,7 @@ internal sealed class HttpPool
         _cluster.Stats.Inc(ClusterStats.UpstreamRqCancelled);
         if (_draining)
             CloseUnwanted();
-        CountIfIdle();
+        EndIfIdle();
     }
 
     /// <summary>The host left or the cluster was replaced: connections close as they become idle. Who waits is still served.</summary>
@@ -148,7 +153,7 @@ internal sealed class HttpPool
             _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingFailureEject);
             waiter.OnPoolFailure(reason, _host, transportDetail);
         }
-        CountIfIdle();
+        EndIfIdle();
     }
 
     /// <summary>An established connection has closed.</summary>
@@ -261,13 +266,17 @@ internal sealed class HttpPool
     private void Remove(HttpPoolConnection connection)
     {
         connection.List?.Remove(connection);
-        CountIfIdle();
+        EndIfIdle();
     }
 
-    // A pool counts against max_connection_pools while anything is in it.
-    private void CountIfIdle()
+    // A pool counts against max_connection_pools while anything is in it. One of a caller's address does not outlive that: callers are many, and go.
+    private void EndIfIdle()
     {
-        if (!_countsAsPool || !IsIdle)
+        if (!IsIdle)
+            return;
+        if (Source is not null)
+            _host.Forget(this);
+        if (!_countsAsPool)
             return;
         _countsAsPool = false;
         _cluster.Config.Breakers.Remove(Resource.ConnectionPools, _priority, _cluster.Worker);

@@ -131,7 +131,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         config.Breakers.Add(Resource.Connections, pool.Priority, _cluster.Worker);
 
         _connection = Connector.Connect(
-            _loop, host.Host.Address, default, config.Connect, host.Host.Transport.Create(host.Host, _loop, _cluster.Worker, Protocol), _handler, config.ConnectTimeoutMs);
+            _loop, host.Host.Address, pool.Source, config.Connect, host.Host.Transport.Create(host.Host, _loop, _cluster.Worker, Protocol), _handler, config.ConnectTimeoutMs);
         _connection.SetWatermarks(config.BufferLimitBytes);
     }
 

@@ -81,8 +81,8 @@ internal sealed class TcpPool
 
     /// <summary>Asks for a connection. May call back with an overflow before it returns, else later.</summary>
     /// <param name="waiter">Free, and this pool's from here on.</param>
-    /// <param name="source">Address to come from, before the cluster's own; none for most (original source of TPROXY).</param>
-    internal void Connect(TcpPoolWaiter waiter, in Address source = default)
+    /// <param name="source">The caller's address to come from, instead of the cluster's own; null for most.</param>
+    internal void Connect(TcpPoolWaiter waiter, OriginalSource? source = null)
     {
         Debug.Assert(waiter.Pool is null);
         var config = _cluster.Config;

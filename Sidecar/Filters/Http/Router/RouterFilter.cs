@@ -236,7 +236,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
-        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority));
+        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority, Stream.Downstream.OriginalSource));
     }
 
     /// <summary>The stream is open: the head, and as much of the body as there is.</summary>
