@@ -265,4 +265,88 @@ public sealed class ListenSocketTests
         Sockets.Close(first.Fd);
         Sockets.Close(second.Fd);
     }
+
+    [Theory]
+    [InlineData("127.0.0.1", false, "127.0.0.1")]
+    [InlineData("127.0.0.1", true, "127.0.0.1")]
+    [InlineData("0.0.0.0", false, "127.0.0.1")]
+    [InlineData("127.0.0.1", true, "0.0.0.0")]
+    [InlineData("[::1]", true, "[::1]")]
+    public void TryBind_AnotherListener_IsFound_WhetherItSharesItsPortOrNot(string held, bool shared, string tried)
+    {
+        Assert.True(Address.TryParse(held + ":0", out Address at));
+        SysResult holder = ListenSocket.Bind(new ListenOptions { Address = at, ReusePort = shared }, out string step);
+        Assert.True(holder.Ok, step);
+        Sockets.LocalAddress(holder.Fd, out SocketAddress bound);
+        Assert.True(Address.TryParse($"{tried}:{Address.From(bound).Port}", out Address wanted));
+        Assert.Equal(Errno.EADDRINUSE, ListenSocket.TryBind(new ListenOptions { Address = wanted }, out _).Error);
+        Assert.Equal(Errno.EADDRINUSE, ListenSocket.BindFirst(new ListenOptions { Address = wanted }, out _).Error);
+        Sockets.Close(holder.Fd);
+        Assert.True(ListenSocket.TryBind(new ListenOptions { Address = wanted }, out step).Ok, step);
+    }
+
+    [Fact]
+    public void TryBind_NobodyIsEverConnectedToTheTrial()
+    {
+        ListenOptions options = new() { Address = FreeAddress() };
+        bool over = false;
+        int connected = 0, attempts = 0;
+        System.Threading.Thread client = new(() =>
+        {
+            // From another address than the port's: on the same one a socket may connect to itself.
+            Assert.True(Address.TryParse("127.0.0.9:0", out Address from));
+            while (!System.Threading.Volatile.Read(ref over))
+            {
+                int fd = Sockets.OpenStream(AddressFamily.IPv4).Fd;
+                Sockets.Bind(fd, from.ToSocketAddress());
+                SysResult result = Sockets.Connect(fd, options.Address.ToSocketAddress());
+                // Over loopback connect(2) has its answer when it returns; EINPROGRESS would be a handshake under way.
+                if (result.Ok || result.Error == Errno.EINPROGRESS && Sockets.TakeError(fd) == Errno.None)
+                    connected++;
+                attempts++;
+                Sockets.Close(fd);
+            }
+        });
+        client.Start();
+        int tried = 0;
+        for (; tried < 500 || System.Threading.Volatile.Read(ref attempts) < 500; tried++)
+            Assert.True(ListenSocket.TryBind(options, out string step).Ok, step);
+        System.Threading.Volatile.Write(ref over, true);
+        client.Join();
+        Assert.Equal(0, connected);
+    }
+
+    [Fact]
+    public void BindFirst_ListensAlone_ThenSharesWithSocketsOfTheSameUser()
+    {
+        using TestLoop test = new();
+        Acceptor first = new(), second = new();
+        ListenOptions options = new() { Address = FreeAddress() };
+        ListenSocket one = new(test, ListenSocket.BindFirst(options, out _).Fd, options, first);
+        Assert.Equal(Errno.EADDRINUSE, ListenSocket.BindFirst(options, out _).Error);
+        Assert.Equal(Errno.EADDRINUSE, ListenSocket.TryBind(options, out _).Error);
+        List<TestPeer> peers = [TestPeer.Connect(options.Address)];
+        ListenSocket two = Listen(test, second, options);
+        for (int i = 0; i < 64; i++)
+            peers.Add(TestPeer.Connect(options.Address));
+        test.Until(() => first.Accepted.Count + second.Accepted.Count == peers.Count);
+        // Spread by a hash of the addresses: that one of the two gets none of 64 has a chance of 2^-63.
+        Assert.InRange(first.Accepted.Count, 2, peers.Count - 1);
+        one.Close();
+        two.Close();
+        first.CloseAll();
+        second.CloseAll();
+        peers.ForEach(peer => peer.Dispose());
+    }
+
+    // Of a loopback address that no other program connects from, so that the port stays free.
+    private static Address FreeAddress()
+    {
+        Assert.True(Address.TryParse("127.0.0.41:0", out Address any));
+        SysResult bound = ListenSocket.Bind(new ListenOptions { Address = any }, out string step);
+        Assert.True(bound.Ok, step);
+        Sockets.LocalAddress(bound.Fd, out SocketAddress free);
+        Sockets.Close(bound.Fd);
+        return Address.From(free);
+    }
 }

@@ -112,7 +112,43 @@ internal sealed class ListenSocket : LoopHandler, IWorkOwner, ITimerOwner
 
     /// <summary>socket, options, bind and listen. Any thread.</summary>
     /// <param name="failedStep">The call that failed and why, for the operator.</param>
-    internal static SysResult Bind(ListenOptions options, out string failedStep)
+    internal static SysResult Bind(ListenOptions options, out string failedStep) => Bind(options, listen: true, out failedStep);
+
+    /// <summary>
+    /// As <see cref="Bind(ListenOptions, out string)"/>, for the first socket of an address that nobody else may listen on: it listens alone, and only then
+    /// does it let others of this user in (SO_REUSEPORT).
+    /// </summary>
+    /// <remarks>
+    /// A port with SO_REUSEPORT is open to every process of the user: two sidecars would share it without a word. To try whether it is free with a socket
+    /// that goes again would lose the connections which that one is given meanwhile, and two that start together would both find it free.
+    /// The kernel puts a listening socket into the group of the address when the second one comes (reuseport_add_sock).
+    /// </remarks>
+    internal static SysResult BindFirst(ListenOptions options, out string failedStep)
+    {
+        SysResult made = Bind(options with { ReusePort = false }, out failedStep);
+        if (!made.Ok)
+            return made;
+        failedStep = "SO_REUSEPORT";
+        SysResult opened = Sockets.Set(made.Fd, SocketOption.ReusePort, 1);
+        if (opened.Ok)
+            return made;
+        Sockets.Close(made.Fd);
+        return opened;
+    }
+
+    /// <summary>
+    /// Whether nobody listens on the address, and we may. Nothing stays, and no client can notice: the socket of the trial does not listen. Others that
+    /// do are found by bind(2) already, whichever options they have (SO_REUSEADDR gives way to sockets that do not listen only).
+    /// </summary>
+    internal static SysResult TryBind(ListenOptions options, out string failedStep)
+    {
+        SysResult made = Bind(options with { ReusePort = false }, listen: false, out failedStep);
+        if (made.Ok)
+            Sockets.Close(made.Fd);
+        return made;
+    }
+
+    private static SysResult Bind(ListenOptions options, bool listen, out string failedStep)
     {
         Address address = options.Address;
         failedStep = "socket";
@@ -126,7 +162,7 @@ internal sealed class ListenSocket : LoopHandler, IWorkOwner, ITimerOwner
             failedStep = $"bind {address}";
             step = Sockets.Bind(fd, address.ToSocketAddress());
         }
-        if (step.Ok)
+        if (step.Ok && listen)
         {
             failedStep = $"listen {address}";
             step = Sockets.Listen(fd, options.Backlog);

@@ -39,8 +39,11 @@ internal sealed class ListenerSockets(int workers)
             return null;
         foreach (var options in listener.Addresses)
         {
-            if (IsProbed(options) && !TryProbe(options, out string reason))
-                return reason;
+            if (!IsExclusive(options))
+                continue;
+            var tried = ListenSocket.TryBind(options, out string step);
+            if (!tried.Ok)
+                return Explain(options.Address, step, tried.Error);
         }
         return null;
     }
@@ -106,13 +109,13 @@ internal sealed class ListenerSockets(int workers)
         for (int address = 0; address < listener.Addresses.Count; address++)
         {
             var options = listener.Addresses[address];
-            if (IsProbed(options) && !TryProbe(options, out reason))
-                return false;
+            bool exclusive = IsExclusive(options);
             actual[address] = options.Address;
             int sockets = options.ReusePort ? workers : 1;
             for (int worker = 0; worker < sockets; worker++)
             {
-                var bound = ListenSocket.Bind(options with { Address = actual[address] }, out string step);
+                var wanted = options with { Address = actual[address] };
+                var bound = exclusive && worker == 0 ? ListenSocket.BindFirst(wanted, out string step) : ListenSocket.Bind(wanted, out step);
                 if (!bound.Ok)
                 {
                     reason = Explain(options.Address, step, bound.Error);
@@ -127,21 +130,8 @@ internal sealed class ListenerSockets(int workers)
         return true;
     }
 
-    // Only one process may have the port: SO_REUSEPORT would let two sidecars of one user share it without a word.
-    private bool IsProbed(ListenOptions options) => options.ReusePort && options.Address.Port != 0 && !_ours.ContainsKey(options.Address);
-
-    private static bool TryProbe(ListenOptions options, out string reason)
-    {
-        var probe = ListenSocket.Bind(options with { ReusePort = false }, out string step);
-        reason = "";
-        if (probe.Ok)
-        {
-            Sockets.Close(probe.Fd);
-            return true;
-        }
-        reason = Explain(options.Address, step, probe.Error);
-        return false;
-    }
+    // Only one process may have the port; an address that we listen on is ours already.
+    private bool IsExclusive(ListenOptions options) => options.ReusePort && options.Address.Port != 0 && !_ours.ContainsKey(options.Address);
 
     private static string Explain(in Address address, string step, Errno error) => error switch
     {
