@@ -19,6 +19,7 @@ usage: ./build.sh VERB
   setup     install what a fresh Debian or Ubuntu lacks (as root; otherwise print the command to run)
   build     restore and build all projects
   publish   artifacts/sidecar, one stripped executable for linux-x64, its symbols beside it;
+            (with SIDECAR_PIE=1 at a random address, see README.md);
             artifacts/sidecar-linux-arm64 too where the cross linker is present and SIDECAR_SKIP_ARM64 is not set
   test      setup, build, publish and every test; skipped tests are listed with their reason
   demo      the sample mesh: capture, two sidecars, 200 requests, their paths, the split and the stats
@@ -159,7 +160,7 @@ source_digest() {
     {
         find Sidecar -type d \( -name bin -o -name obj -o -name Samples \) -prune -o -type f -print0
         printf '%s\0' Directory.Build.props global.json
-    } | sort -z | xargs -0 sha256sum | { cat; dotnet --version; } | sha256sum | cut -d' ' -f1
+    } | sort -z | xargs -0 sha256sum | { cat; dotnet --version; printf '%s\n' "${SIDECAR_PIE:-}"; } | sha256sum | cut -d' ' -f1
 }
 
 # publish_one RID FILE [PROPERTY…]: FILE and FILE.dbg for one platform
