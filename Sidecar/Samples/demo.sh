@@ -30,6 +30,7 @@ fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
 clean_up() {
     trap - EXIT INT TERM HUP
+    exec 2>/dev/null                                       # what the shell says of each process that it ends
     local namespace pid
     for pid in "${processes[@]:-}"; do [ -z "$pid" ] || kill -TERM "$pid" 2>/dev/null || true; done
     for namespace in "${namespaces[@]:-}"; do
