@@ -83,7 +83,10 @@ internal static class Peers
     internal static (BackgroundProcess Server, int Port) HttpServer(NetworkNamespace? within = null, int? uid = null, string address = "127.0.0.1", int port = 0) =>
         StartPython("http_peer.py", "http.server", within, uid, "server", address, Text(port));
 
-    /// <summary>Asks over new connections until <paramref name="endFile"/> is there, and has begun; at the end the process says how many answers came, and the last.</summary>
+    /// <summary>
+    /// Asks over new connections, and has begun, until <paramref name="endFile"/> is there, then until it is answered, a few times; at the end the process
+    /// says how many answers came, and the last.
+    /// </summary>
     internal static BackgroundProcess HttpClientUntil(NetworkNamespace within, int uid, string url, string endFile)
     {
         Command.Require(Python);

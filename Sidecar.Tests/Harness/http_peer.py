@@ -2,8 +2,8 @@
 
 server ADDRESS PORT    serves (0: the kernel chooses) and prints "listening on N"; the body is "<app> from <source address>",
                        and " for <x-seen>" when the proxy wrote down what it had seen itself
-client URL FILE        asks, each time over a new connection, until FILE is there, then once more; prints "going" after the first
-                       answer and at the end the number of answers and the last one, or why there was none
+client URL FILE        asks, each time over a new connection, until FILE is there, then until it is answered with 200, at most five times;
+                       prints "going" after the first answer and at the end the number of answers and the last one, or why there was none
 """
 import http.client
 import os
@@ -43,13 +43,16 @@ def serve(address, port):
 
 def ask_until(url, file):
     parts = urllib.parse.urlsplit(url)
-    answers, last = 0, ""
+    answers, last, left = 0, "", 5
     while True:
+        answered = False
         ending = os.path.exists(file)
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=5)
         try:
             connection.request("GET", parts.path or "/")
-            last = connection.getresponse().read().decode().strip()
+            response = connection.getresponse()
+            last = response.read().decode().strip()
+            answered = response.status == 200
             answers += 1
             if answers == 1:
                 print("going", flush=True)
@@ -57,7 +60,8 @@ def ask_until(url, file):
             last = repr(failure)
         finally:
             connection.close()
-        if ending:
+        left -= ending
+        if ending and (answered or left == 0):
             print("%d answers, the last: %s" % (answers, last), flush=True)
             return
 
