@@ -52,6 +52,15 @@ public class AdminEndpointsTests : IDisposable
     }
 
     [Fact]
+    public void DrainListeners_SkipExitNeedsGraceful()
+    {
+        var response = _server.Ask("/drain_listeners?skip_exit", "POST");
+        Assert.Equal(400, response.Status);
+        Assert.Equal("skip_exit requires graceful\n", response.Body);
+        Assert.Equal("OK\n", _server.Ask("/drain_listeners?graceful&skip_exit", "POST").Body);
+    }
+
+    [Fact]
     public void OtherMethods_AreRefused() => Assert.Equal(405, _server.Ask("/stats", "DELETE").Status);
 
     [Fact]

@@ -89,4 +89,19 @@ public sealed class BootstrapReaderTests
             ["Unsupported stats_sinks", "Unsupported layered_runtime", "Ignored stats_flush_interval", "Unsupported flags_path", "Unsupported admin.access_log_path"],
             set.Problems.Select(problem => $"{problem.Kind} {problem.Path}"));
     }
+
+    [Theory]
+    [InlineData("""{"pipe":{"path":"/run/admin"}}""", "admin.address", "is not an IP address")]
+    [InlineData("""{"socket_address":{"address":"localhost","port_value":15000}}""", "admin.address.socket_address.address", "malformed IP address: localhost")]
+    [InlineData("""{"socket_address":{"address":"127.0.0.1"}}""", "admin.address.socket_address.port_value", "value is required")]
+    [InlineData("""{"socket_address":{"address":"127.0.0.1","port_value":1,"protocol":"UDP"}}""", "admin.address.socket_address.protocol", "on TCP")]
+    [InlineData("""{"socket_address":{"address":"127.0.0.1","port_value":1,"network_namespace_filepath":"/x"}}""", "admin.address.socket_address.network_namespace_filepath", "not supported")]
+    public void AdminAddressThatCannotBe_IsAnError(string address, string path, string reason)
+    {
+        var set = ResourceReader.ReadDocument(Encoding.UTF8.GetBytes($$"""{"admin": {"address": {{address}} } }"""), "bootstrap.json");
+        var error = Assert.Single(set.Problems);
+        Assert.True(error.IsError);
+        Assert.Equal(path, error.Path);
+        Assert.Contains(reason, error.Reason);
+    }
 }

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using Google.Protobuf;
 using Sidecar.Net;
 using Sidecar.Wire;
@@ -40,21 +41,50 @@ internal static class BootstrapReader
     /// <param name="version">This product's version, for the node.</param>
     internal static BootstrapFacts Read(DiscoveredResource bootstrap, NodeOverrides overrides = default, string version = "")
     {
-        WireBootstrap.Bootstrap wire;
-        try
-        {
-            wire = WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap.Bytes.Span);
-        }
-        // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
-        catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
-        {
-            wire = new WireBootstrap.Bootstrap();
-        }
+        var wire = Parse(bootstrap);
         Address? admin = null;
         if (wire.Admin?.Address?.SocketAddress is { } socket && Address.TryParseIp(socket.Address.AsSpan(), out var parsed, (ushort)Math.Min(socket.PortValue, 65535)))
             admin = parsed;
         var node = ReadNode(wire.Node ?? new WireCore.Node(), overrides, version);
         return new BootstrapFacts(node.Id, node.Cluster, node.ToByteArray(), admin);
+    }
+
+    /// <summary>What is wrong with where a bootstrap wants the admin pages.</summary>
+    internal static IEnumerable<ConfigError> AdminProblems(DiscoveredResource bootstrap)
+    {
+        if (Parse(bootstrap).Admin?.Address is not { AddressCase: not WireCore.Address.AddressOneofCase.None } address)
+            yield break;
+        const string choose = "give an IP address and a port here, or with --admin-address";
+        if (address.SocketAddress is not { } socket)
+            yield return Problem("", $"is not an IP address: {choose}");
+        else if (socket.PortSpecifierCase != WireCore.SocketAddress.PortSpecifierOneofCase.PortValue || socket.PortValue > 65535)
+            yield return Problem("socket_address.port_value", "value is required, and at most 65535");
+        else if (!Address.TryParseIp(socket.Address.AsSpan(), out _))
+            yield return Problem("socket_address.address", $"malformed IP address: {socket.Address}; {choose}");
+        else if (socket.Protocol != WireCore.SocketAddress.Types.Protocol.Tcp)
+            yield return Problem("socket_address.protocol", "the admin pages are served on TCP");
+        else if (socket.NetworkNamespaceFilepath.Length > 0)
+            yield return Problem("socket_address.network_namespace_filepath", "other network namespaces are not supported");
+        else if (socket.ResolverName.Length > 0)
+            yield return Problem("socket_address.resolver_name", "it is an IP address, which needs no resolver", ConfigErrorKind.Ignored);
+        else if (socket.Ipv4Compat)
+            yield return Problem("socket_address.ipv4_compat", "the admin pages are served to the address as it is", ConfigErrorKind.Ignored);
+
+        ConfigError Problem(string field, string reason, ConfigErrorKind kind = ConfigErrorKind.Error) =>
+            new(bootstrap.Source, "bootstrap", field.Length == 0 ? "admin.address" : "admin.address." + field, reason) { Kind = kind };
+    }
+
+    private static WireBootstrap.Bootstrap Parse(DiscoveredResource bootstrap)
+    {
+        try
+        {
+            return WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap.Bytes.Span);
+        }
+        // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
+        catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
+        {
+            return new WireBootstrap.Bootstrap();
+        }
     }
 
     private static WireCore.Node ReadNode(WireCore.Node node, NodeOverrides overrides, string version)

@@ -245,6 +245,16 @@ internal static class ClusterTranslator
                 return LbPolicy.RoundRobin;
         }
         CheckProvided(policy, type, scope, "lb_policy");
+        foreach (var (field, isSet, own) in new[]
+        {
+            ("ring_hash_lb_config", wire.RingHashLbConfig is not null, LbPolicy.RingHash),
+            ("maglev_lb_config", wire.MaglevLbConfig is not null, LbPolicy.Maglev),
+            ("least_request_lb_config", wire.LeastRequestLbConfig is not null, LbPolicy.LeastRequest),
+        })
+        {
+            if (isSet && own != policy)
+                scope.Ignore(field, $"lb_policy is {Name(policy)}");
+        }
         return policy;
     }
 
@@ -430,6 +440,7 @@ internal static class ClusterTranslator
         }
 
         var at = scope.At($"typed_extension_protocol_options[{HttpProtocolOptionsKey}]");
+        CheckServerNames(typed.UpstreamHttpProtocolOptions, wire, at.At("upstream_http_protocol_options"));
         var options = Common(typed.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, HttpUpstreamOptions.Default, at.At("common_http_protocol_options"));
         for (int i = 0; i < typed.HttpFilters.Count; i++)
         {
@@ -475,6 +486,7 @@ internal static class ClusterTranslator
 
     private static HttpUpstreamOptions LegacyHttp(Wire.Cluster wire, ConfigScope scope)
     {
+        CheckServerNames(wire.UpstreamHttpProtocolOptions, wire, scope.At("upstream_http_protocol_options"));
         var options = Common(
             wire.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, HttpUpstreamOptions.Default, scope.At("common_http_protocol_options"));
         bool follows = wire.ProtocolSelection == Wire.Cluster.Types.ClusterProtocolSelection.UseDownstreamProtocol;
@@ -482,6 +494,17 @@ internal static class ClusterTranslator
             scope.Reject("http2_protocol_options", "cluster: Both HTTP1 and HTTP2 options may only be configured with non-default 'protocol_selection' values");
         var protocol = follows ? UpstreamProtocol.Downstream : wire.Http2ProtocolOptions is not null ? UpstreamProtocol.Http2 : UpstreamProtocol.Http1;
         return Both(options with { Protocol = protocol }, wire.HttpProtocolOptions, wire.Http2ProtocolOptions, scope);
+    }
+
+    // A name that is to be checked and is not would let anybody with a certificate of the authority be the server.
+    private static void CheckServerNames(WireCore.UpstreamHttpProtocolOptions? wire, Wire.Cluster cluster, ConfigScope scope)
+    {
+        if (wire is not { AutoSanValidation: true })
+            return;
+        if (cluster.TransportSocket is null && cluster.TransportSocketMatches.Count == 0)
+            scope.Ignore("auto_san_validation", "has no effect without TLS");
+        else
+            scope.Reject("auto_san_validation", "is not supported; set sni and auto_sni_san_validation, or match_typed_subject_alt_names, in the UpstreamTlsContext");
     }
 
     private static HttpUpstreamOptions Common(WireCore.HttpProtocolOptions? wire, uint? legacyRequestsMax, HttpUpstreamOptions options, ConfigScope scope)
@@ -530,8 +553,15 @@ internal static class ClusterTranslator
     {
         if (wire is null)
             return options;
-        if (wire.HeaderKeyFormat is not null)
-            scope.Ignore("header_key_format", "header names are sent in lower case");
+        foreach (var (field, isSet) in new[]
+        {
+            ("allow_absolute_url", wire.AllowAbsoluteUrl is not null), ("accept_http_10", wire.AcceptHttp10), ("allow_custom_methods", wire.AllowCustomMethods),
+            ("default_host_for_http_10", wire.DefaultHostForHttp10.Length > 0),
+        })
+        {
+            if (isSet)
+                scope.Ignore(field, "is for requests that come in, not for a cluster");
+        }
         return options with
         {
             EnableTrailers = wire.EnableTrailers,
@@ -567,7 +597,11 @@ internal static class ClusterTranslator
         var source = SourceAddress(bind.SourceAddress, bindAt.At("source_address"));
         var other = default(Address);
         for (int i = 0; i < bind.ExtraSourceAddresses.Count; i++)
+        {
+            if (bind.ExtraSourceAddresses[i].SocketOptions is not null)
+                bindAt.Reject($"extra_source_addresses[{i}].socket_options", "is not supported; socket_options of upstream_bind_config are set for all addresses");
             other = OtherSource(bind.ExtraSourceAddresses[i].Address, source, other, bindAt.At($"extra_source_addresses[{i}].address"));
+        }
         for (int i = 0; i < bind.AdditionalSourceAddresses.Count; i++)
             other = OtherSource(bind.AdditionalSourceAddresses[i], source, other, bindAt.At($"additional_source_addresses[{i}]"));
         if (bind.LocalAddressSelector is not null)
@@ -588,6 +622,14 @@ internal static class ClusterTranslator
             scope.Reject("port_specifier", "value is required: set port_value, to 0 for any port");
         if (wire.PortValue > ushort.MaxValue)
             scope.Reject("port_value", $"value must be less than or equal to {ushort.MaxValue}");
+        if (wire.Protocol == WireCore.SocketAddress.Types.Protocol.Udp)
+            scope.Reject("protocol", "UDP upstreams are not supported");
+        if (wire.NetworkNamespaceFilepath.Length > 0)
+            scope.Reject("network_namespace_filepath", "other network namespaces are not supported");
+        if (wire.ResolverName.Length > 0)
+            scope.Ignore("resolver_name", "it is an IP address, which needs no resolver");
+        if (wire.Ipv4Compat)
+            scope.Ignore("ipv4_compat", "is for addresses that are listened on");
         if (!Address.TryParseIp(wire.Address, out var address, (ushort)wire.PortValue))
             scope.Reject("address", $"malformed IP address: {wire.Address}");
         return address;
@@ -679,6 +721,8 @@ internal static class ClusterTranslator
         }
         if (wire.LbSubsetConfig is { SubsetSelectors.Count: > 0 })
             scope.Reject("lb_subset_config", "subset load balancing is not supported yet");
+        else if (wire.LbSubsetConfig is not null)
+            scope.Ignore("lb_subset_config", "has no effect without subset_selectors");
         if (wire.UpstreamConfig is { } upstream && TypeName(upstream.TypedConfig) is var type
             && type is not ("envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto" or "envoy.extensions.upstreams.tcp.generic.v3.GenericConnectionPoolProto"))
             scope.Reject("upstream_config", $"connection pool {(type.Length > 0 ? type : upstream.Name)} is not supported");

@@ -61,6 +61,8 @@ internal static class ListenerTranslator
             defaultChain = Chain(wire.DefaultFilterChain, owner, scope.At("default_filter_chain"));
         if (wire.FilterChains.Count == 0 && wire.DefaultFilterChain is null)
             scope.Reject("filter_chains", "error adding listener: no filter chains specified");
+        if (wire.DefaultFilterChain?.FilterChainMatch is not null)
+            scope.Ignore("default_filter_chain.filter_chain_match", "the default chain takes what no other does, as in Envoy");
 
         var match = FilterChainMatch.Build(chains, (first, second) => scope.Reject(
             "filter_chains", $"error adding listener '{wire.Name}': filter chain '{second.Name}' has the same matching rules defined as '{first.Name}'"));
@@ -157,6 +159,10 @@ internal static class ListenerTranslator
             case WireCore.Address.AddressOneofCase.SocketAddress:
                 var socket = wire.SocketAddress;
                 v4Compatible = socket.Ipv4Compat;
+                if (socket.ResolverName.Length > 0)
+                    scope.Ignore("socket_address.resolver_name", "it is an IP address, which needs no resolver");
+                if (socket.NetworkNamespaceFilepath.Length > 0)
+                    scope.Reject("socket_address.network_namespace_filepath", "other network namespaces are not supported");
                 if (socket.Protocol == WireCore.SocketAddress.Types.Protocol.Udp)
                     scope.Reject("socket_address.protocol", "UDP listeners are not supported");
                 else if (socket.PortSpecifierCase == WireCore.SocketAddress.PortSpecifierOneofCase.NamedPort)

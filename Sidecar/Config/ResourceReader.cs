@@ -656,6 +656,8 @@ internal sealed class ResourceReader
         _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", bytes, _file);
         if (inDump)
             return;
+        foreach (var problem in BootstrapReader.AdminProblems(_set.Bootstrap))
+            _set.Add(problem);
         var reader2 = new WireReader(bytes);
         int staticNumber = type["static_resources"].Number;
         MessageSchema statics = type["static_resources"].Message;

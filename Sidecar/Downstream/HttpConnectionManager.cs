@@ -133,6 +133,7 @@ internal sealed class HttpConnectionManager : TerminalFilter
         if (wire.CodecType == Wire.HttpConnectionManager.Types.CodecType.Http3)
             scope.Reject("codec_type", "HTTP3 is not served; use AUTO, HTTP1 or HTTP2");
         RejectUnsafe(wire, scope);
+        ReportUnused(wire, scope);
 
         RouteTable? table = null;
         int routeSlot = -1;
@@ -225,6 +226,8 @@ internal sealed class HttpConnectionManager : TerminalFilter
             scope.Reject("original_ip_detection_extensions", "is not supported; use xff_num_trusted_hops");
         if (wire.EarlyHeaderMutationExtensions.Count > 0)
             scope.Reject("early_header_mutation_extensions", "is not supported; use header operations of the route configuration");
+        if (wire.PathNormalizationOptions is not null)
+            scope.Reject("path_normalization_options", "is not supported; use normalize_path and merge_slashes");
         if (wire.SetCurrentClientCertDetails is { } details)
         {
             if (details.Issuer)
@@ -238,6 +241,17 @@ internal sealed class HttpConnectionManager : TerminalFilter
             scope.Reject("forward_client_cert_matcher", "is not supported; use forward_client_cert_details");
         if (wire.UseRemoteAddress == true && wire.XffNumTrustedHops > 1024)
             scope.Reject("xff_num_trusted_hops", "must be at most 1024");
+    }
+
+    /// <summary>Fields of messages shared with clusters that mean nothing on this side, or are used on that side only.</summary>
+    private static void ReportUnused(Wire.HttpConnectionManager wire, ConfigScope scope)
+    {
+        if (wire.CommonHttpProtocolOptions?.MaxConnectionDurationJitter is not null)
+            scope.Ignore("common_http_protocol_options.max_connection_duration_jitter", "max_connection_duration is the same for all downstream connections");
+        if (wire.CommonHttpProtocolOptions?.MaxResponseHeadersKb is not null)
+            scope.Ignore("common_http_protocol_options.max_response_headers_kb", "is for responses of upstreams: set it in the cluster");
+        if (wire.HttpProtocolOptions?.SendFullyQualifiedUrl == true)
+            scope.Ignore("http_protocol_options.send_fully_qualified_url", "is for requests that go out: set it in the cluster");
     }
 
     private static ClientCertDetails Details(Wire.HttpConnectionManager.Types.SetCurrentClientCertDetails? wire) =>
