@@ -73,7 +73,16 @@ class Peer:
 
     def __init__(self, work):
         self.work, self.process, self.port, self.started_seconds = work, None, 0, 0.0
+        self.behind = None
         os.makedirs(work, exist_ok=True)
+
+    def again(self):
+        """Another of the same, for the second hop of a mesh."""
+        return type(self)(os.path.join(self.work, "behind"))
+
+    def pids(self):
+        """The processes whose costs are this peer's: with two hops, both."""
+        return [self.process.pid] + (self.behind.pids() if self.behind else [])
 
     def absent(self):
         """Why this peer is not measured at all, or None."""
@@ -115,7 +124,18 @@ class Peer:
                     raise RuntimeError(f"{self.name} did not start; see {self.work}/log")
                 time.sleep(0.001)
 
+    def start_hops(self, route, cpu, hops):
+        """Starts it before the backend, or as many of it in a row."""
+        self.behind = None
+        if hops > 1:
+            self.behind = self.again()
+            self.behind.start_hops(route, cpu, hops - 1)
+            route = Route(route.down, route.down, self.behind.port, **route.extra)
+        self.start(route, cpu)
+
     def stop(self):
+        if self.behind:
+            self.behind.stop()
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -322,6 +342,9 @@ class Sidecar(EnvoyLike):
         super().__init__(work)
         self.executable = executable or os.environ.get("SIDECAR") or os.path.join(ROOT, "artifacts", "sidecar")
         self.name = name or "sidecar"
+
+    def again(self):
+        return Sidecar(os.path.join(self.work, "behind"), self.executable, self.name)
 
     def absent(self):
         return None if os.path.exists(self.executable) else f"{self.executable} is not there: ./build.sh publish"

@@ -57,6 +57,14 @@ def switches_of(pid):
     return total
 
 
+def total_of(measure, pids):
+    """A measure summed over processes; None where one of them has none."""
+    found = [measure(pid) for pid in pids]
+    if any(one is None for one in found):
+        return None
+    return tuple(map(sum, zip(*found))) if isinstance(found[0], tuple) else sum(found)
+
+
 def memory_of(pid):
     """KiB: resident, proportional, and private to nobody's file."""
     found = {}
@@ -163,26 +171,26 @@ class Run:
     """What one peer did in one turn."""
 
     def __init__(self, peer, work):
-        pid = peer.process.pid
+        pids = peer.pids()
         can_tell = hasattr(peer, "memory")
         if can_tell:
             peer.memory()
             first = peer.memory()
             before_gc = peer.memory()
             own_page = before_gc[1] - first[1]
-        user, system = cpu_of(pid)
-        exact, switches, cpu_busy, begun = exact_cpu_of(pid), switches_of(pid), busy_of_cpu(PROXY_CPU), time.monotonic()
+        user, system = total_of(cpu_of, pids)
+        exact, switches, cpu_busy, begun = total_of(exact_cpu_of, pids), total_of(switches_of, pids), busy_of_cpu(PROXY_CPU), time.monotonic()
         self.units, self.errors, *more = work()
         self.latency = more[0] if more else {}
         self.seconds = time.monotonic() - begun
-        user_after, system_after = cpu_of(pid)
-        exact_after = exact_cpu_of(pid)
+        user_after, system_after = total_of(cpu_of, pids)
+        exact_after = total_of(exact_cpu_of, pids)
         total = user_after - user + system_after - system
         self.user_share = (user_after - user) / total if total else 0.0
         if exact is not None and exact_after is not None and exact_after > exact:
             total = exact_after - exact
         self.cpu_us = total
-        self.switches = switches_of(pid) - switches
+        self.switches = total_of(switches_of, pids) - switches
         self.others_share = max(0.0, (busy_of_cpu(PROXY_CPU) - cpu_busy - total) / (self.seconds * 1e6))
         self.busy_share = total / (self.seconds * 1e6)
         if can_tell:
@@ -227,6 +235,19 @@ def syscalls(peer, work):
 
 # ---- one scenario ----------------------------------------------------------------------------------------------------
 
+def variants_of(scenario, candidates):
+    """The peers of a scenario: those asked for, or ours alone with as many configurations as the scenario compares. The first of them is "sidecar"."""
+    ours = next((peer for peer in candidates if isinstance(peer, catalogue.Sidecar)), None)
+    if "variants" not in scenario or ours is None:
+        return [] if "variants" in scenario else candidates
+    return [catalogue.Sidecar(os.path.join(ours.work, name), ours.executable, name) for name in scenario["variants"]]
+
+
+def with_extra(route, scenario, peer):
+    more = scenario.get("variants", {}).get(peer.name, {})
+    return catalogue.Route(route.down, route.up, route.upstream_port, **{**route.extra, **more})
+
+
 def measure(name, scenario, connections, body, candidates, runs, seconds, work, log):
     kind = scenario["kind"]
     if kind == "idle":
@@ -246,11 +267,11 @@ def measure(name, scenario, connections, body, candidates, runs, seconds, work, 
               "peers": {}, "skipped": {}}
     running = []
     try:
-        for peer in candidates:
+        for peer in variants_of(scenario, candidates):
             reason = peer.refuses(route)
             if reason is None:
                 try:
-                    peer.start(route, PROXY_CPU)
+                    peer.start_hops(with_extra(route, scenario, peer), PROXY_CPU, scenario.get("hops", 1))
                 except RuntimeError as error:
                     reason = str(error)
             if reason:
