@@ -15,7 +15,13 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
     /// <summary>A period lasts so many returns: time would say nothing about whether the objects are used.</summary>
     private const int PeriodReturns = 1 << 16;
 
-    private T?[] _free = [];
+    // A struct around each, since storing into an array of references asks for its element type every time.
+    private struct Place
+    {
+        internal T? Item;
+    }
+
+    private Place[] _free = [];
     private int _freeCount;
     private int _rented;
     private int _rentedPeak;            // of this period
@@ -32,8 +38,8 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
         var free = _free;
         if ((uint)last >= (uint)free.Length)
             return create();
-        var item = free[last]!;
-        free[last] = null;
+        var item = free[last].Item!;
+        free[last].Item = null;
         _freeCount = last;
         return item;
     }
@@ -48,7 +54,7 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
             return;
         if (count == _free.Length)
             Array.Resize(ref _free, Math.Max(4, count * 2));
-        _free[count] = item;
+        _free[count].Item = item;
         _freeCount = count + 1;
     }
 
@@ -60,6 +66,6 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
         _rentedPeakBefore = _rentedPeak;
         _rentedPeak = _rented;
         while (_freeCount > Limit)
-            _free[--_freeCount] = null;
+            _free[--_freeCount].Item = null;
     }
 }

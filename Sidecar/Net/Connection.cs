@@ -49,12 +49,26 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private const int WorkFlush = 0;
     private const int WorkPending = 1;
 
-    private static readonly LoopLocal<Pool<Connection>> s_pool = new(static loop => new Pool<Connection>(() => new Connection(loop)));
+    /// <summary>What the connections of one loop share, so that each has one reference to all of it.</summary>
+    private sealed class Shared
+    {
+        internal readonly EventLoop Loop;
+        internal readonly Pool<Connection> Connections;
+        internal readonly Pool<ByteBuffer> Inputs;
+        internal readonly Pool<BufferChain> Outputs;
 
-    private static readonly LoopLocal<Pool<ByteBuffer>> s_inputs = new(static loop => new Pool<ByteBuffer>(() => new ByteBuffer(loop.Slab)));
-    private static readonly LoopLocal<Pool<BufferChain>> s_outputs = new(static loop => new Pool<BufferChain>(() => new BufferChain(loop.Slab)));
+        internal Shared(EventLoop loop)
+        {
+            Loop = loop;
+            Connections = new Pool<Connection>(() => new Connection(this));
+            Inputs = new Pool<ByteBuffer>(() => new ByteBuffer(loop.Slab));
+            Outputs = new Pool<BufferChain>(() => new BufferChain(loop.Slab));
+        }
+    }
 
-    private readonly EventLoop _loop;
+    private static readonly LoopLocal<Shared> s_shared = new(static loop => new Shared(loop));
+
+    private readonly Shared _shared;
     private readonly LoopWork _flush;
 
     // Rented while there is something in them.
@@ -108,9 +122,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         internal SpliceFlow? SpliceOut;
     }
 
-    private Connection(EventLoop loop)
+    private Connection(Shared shared)
     {
-        _loop = loop;
+        _shared = shared;
         _flush = new LoopWork(this, WorkFlush);
     }
 
@@ -119,12 +133,12 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private Transport? NextTransport => _rarities?.NextTransport;
     private int CloseDelayMs => _rarities?.CloseDelayMs ?? 0;
 
-    private void RunPendingNextTurn() => _loop.RunNextTurn(Rare.Pending);
+    private void RunPendingNextTurn() => _shared.Loop.RunNextTurn(Rare.Pending);
 
-    private void StartTimer(int delayMs) => _loop.Schedule(Rare.Timer, delayMs);
+    private void StartTimer(int delayMs) => _shared.Loop.Schedule(Rare.Timer, delayMs);
 
     private bool InputIsEmpty => _input is null;
-    private ByteBuffer Input => _input ??= s_inputs[_loop].Rent();
+    private ByteBuffer Input => _input ??= _shared.Inputs.Rent();
 
     private void ConsumeInput(int count)
     {
@@ -138,7 +152,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_input is null)
             return;
         _input.Reset();
-        s_inputs[_loop].Return(_input);
+        _shared.Inputs.Return(_input);
         _input = null;
     }
 
@@ -147,13 +161,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_output is null)
             return;
         _output.Clear();
-        s_outputs[_loop].Return(_output);
+        _shared.Outputs.Return(_output);
         _output = null;
     }
 
     // ---- facts ----------------------------------------------------------------------------------------------
 
-    internal EventLoop Loop => _loop;
+    internal EventLoop Loop => _shared.Loop;
     internal int Fd => _fd;
 
     /// <summary>What carries the bytes; after <see cref="ChangeTransport"/> the new one, from that moment on.</summary>
@@ -235,7 +249,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal int LowWatermark => HighWatermark / 2;
 
     /// <summary>What waits to be sent. Append (or move blocks here), then <see cref="ScheduleFlush"/>. Another chain after every turn: not to be kept.</summary>
-    internal BufferChain Output => _output ??= s_outputs[_loop].Rent();
+    internal BufferChain Output => _output ??= _shared.Outputs.Rent();
 
     private bool OutputIsEmpty => _output is null || _output.IsEmpty;
 
@@ -272,7 +286,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>A connection that could not even be begun: the handler hears of it in the next turn, as of any other failure.</summary>
     internal static Connection Stillborn(EventLoop loop, in Address remote, ConnectionHandler handler, Failure reason, Errno error)
     {
-        Connection connection = s_pool[loop].Rent();
+        Connection connection = s_shared[loop].Connections.Rent();
         connection.Prepare(-1, remote, RawTransport.Instance, handler, State.Connecting, isUpstream: true);
         connection.LastError = error;
         connection.Rare.StillbornReason = reason;
@@ -284,11 +298,11 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         EventLoop loop, int fd, in Address remote, Transport transport, ConnectionHandler handler, State state, bool isUpstream, int timeoutMs)
     {
         Debug.Assert(loop.IsCurrent);
-        Connection connection = s_pool[loop].Rent();
+        Connection connection = s_shared[loop].Connections.Rent();
         SysResult registered = loop.Register(fd, connection, EpollEvents.Connection);
         if (!registered.Ok)
         {
-            s_pool[loop].Return(connection);
+            connection._shared.Connections.Return(connection);
             Sockets.Close(fd);
             return null;
         }
@@ -309,7 +323,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         RemoteAddress = remote;
         IsUpstream = isUpstream;
         BytesReceived = BytesSent = 0;
-        LastActivityMs = _loop.NowMs;
+        LastActivityMs = _shared.Loop.NowMs;
         LastError = Errno.None;
         SetWatermarks(DefaultHighWatermark);
         _pauses = 0;
@@ -369,7 +383,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     internal void ScheduleFlush()
     {
         if (_state >= State.Open)
-            _loop.RunAtTurnEnd(_flush);
+            _shared.Loop.RunAtTurnEnd(_flush);
     }
 
     /// <summary>Stops presenting and reading; calls nest. The peer is held back by its TCP window.</summary>
@@ -438,7 +452,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             Rare.CloseDelayMs = delayMs;
             StartTimer(delayMs);
         }
-        _loop.RunAtTurnEnd(_flush);
+        _shared.Loop.RunAtTurnEnd(_flush);
         if (_readReady)
             RunPendingNextTurn();
     }
@@ -449,15 +463,15 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_state == State.Closed)
             return;
         _state = State.Closed;
-        _loop.Cancel(_flush);
+        _shared.Loop.Cancel(_flush);
         if (_rarities is { } rare)
         {
-            _loop.Cancel(rare.Timer);
-            _loop.Cancel(rare.Pending);
+            _shared.Loop.Cancel(rare.Timer);
+            _shared.Loop.Cancel(rare.Pending);
         }
         if (_fd >= 0)
         {
-            _loop.Unregister(_fd, this, closing: true);
+            _shared.Loop.Unregister(_fd, this, closing: true);
             if (reset)
                 Sockets.SetLingerReset(_fd);
             Sockets.Close(_fd);
@@ -465,7 +479,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         }
         Limit?.Give();
         Limit = null;
-        _loop.Release(this);
+        _shared.Loop.Release(this);
         _handler.OnClosed(this, reason);
     }
 
@@ -558,7 +572,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             rare.CloseDelayMs = 0;
             rare.StillbornReason = Failure.None;
         }
-        s_pool[_loop].Return(this);
+        _shared.Connections.Return(this);
     }
 
     // ---- connecting and handshake ---------------------------------------------------------------------------
@@ -604,8 +618,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         _state = State.Open;
         if (_rarities is { } rare)
-            _loop.Cancel(rare.Timer);
-        LastActivityMs = _loop.NowMs;
+            _shared.Loop.Cancel(rare.Timer);
+        LastActivityMs = _shared.Loop.NowMs;
         _handler.OnConnected(this);
         if (_state == State.Open && (!OutputIsEmpty || _transport.HasUnsent || _shutdownWanted))
             ScheduleFlush();
@@ -638,7 +652,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
                 return;
             }
             bool direct = InputIsEmpty || _state == State.Closing;
-            Span<byte> into = direct ? _loop.Scratch : _input!.GetWritable(ReadBytesMin);
+            Span<byte> into = direct ? _shared.Loop.Scratch : _input!.GetWritable(ReadBytesMin);
             IoResult got = _transport.Read(_fd, into);
             switch (got.Status)
             {
@@ -762,7 +776,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private void CountReceived(int bytes)
     {
         BytesReceived += bytes;
-        LastActivityMs = _loop.NowMs;
+        LastActivityMs = _shared.Loop.NowMs;
     }
 
     // ---- writing --------------------------------------------------------------------------------------------
@@ -858,7 +872,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (bytes == 0)
             return;
         BytesSent += bytes;
-        LastActivityMs = _loop.NowMs;
+        LastActivityMs = _shared.Loop.NowMs;
     }
 
     private void CloseBroken(Errno error)
