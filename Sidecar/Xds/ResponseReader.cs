@@ -52,8 +52,7 @@ internal sealed class ReceivedResponse
 /// <summary>
 /// Takes a discovery response apart while it arrives. Each resource is gathered in an array of its own, of its exact size; the response as a whole is
 /// never held. So a response of 100 MiB costs its resources and no more, a resource that stays in use keeps nothing of its neighbours alive, and what
-/// did not change is garbage at once. (Ten thousand clusters in 8 MB, one replaced afterwards: slices of the message keep all 8 MB until the last of
-/// them goes; parsed by Google.Protobuf the same response is held three times over, as message, as ByteString and as array.)
+/// did not change is garbage at once. Slices of one array for the message would keep all of it alive until the last resource of it goes.
 /// </summary>
 /// <remarks>
 /// Control loop; reusable. What it keeps is bounded by the response's length, which the caller bounds, except for what each entry costs besides its
