@@ -132,6 +132,21 @@ public class HttpConnectionTests
     }
 
     [Fact]
+    public void StreamIdleTimeout_EndsAnIncompleteHead_WithoutARequestHeadersTimeout()
+    {
+        using var plane = DataPlaneHarness.Http(out _, manager: """ "stream_idle_timeout": "3s" """);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost:");
+        plane.ExpectStat("http.http.downstream_cx_active", 1);
+        plane.Loop.Settle();
+        plane.Loop.Advance(3_000);
+        ExpectLocalReply(plane.ExpectEnd(client), "408 Request Timeout", "stream timeout");
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_idle_timeout"));
+        Assert.Equal(0, plane.Stat("http.http.downstream_rq_header_timeout"));
+        plane.ExpectNothingActive();
+    }
+
+    [Fact]
     public void RequestHeadersTimeout_IncompleteHead_Is408AndClose()
     {
         using var plane = DataPlaneHarness.Http(out _, manager: """ "request_headers_timeout": "3s" """);

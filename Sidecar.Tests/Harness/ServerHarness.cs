@@ -19,7 +19,7 @@ internal sealed class ServerHarness : IDisposable
     {
         string path = _folder.Write("snapshot.json", snapshot.ToString());
         Server = new ProxyServer(
-            new ServerOptions { SnapshotPath = path, AdminAddress = Address.Loopback(0), ReadinessAddress = null, PrometheusAddress = null }, SystemClock.Instance);
+            new ServerOptions { SnapshotPath = path, AdminAddress = Address.Loopback(0), ReadinessAddress = null, PrometheusAddress = null }, new ManualClock());
         Assert.Empty(Server.Start());
         _admin = new AdminServer(Server, Address.Loopback(0));
         Assert.Null(_admin.Start());

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using Sidecar.Tests.Harness;
@@ -48,20 +49,22 @@ public sealed class StartupTests(ITestOutputHelper output)
         using var folder = new TestFolder();
         using var sidecar = SidecarProcess.Run(folder.Write("s.json", Sample(FreePort.Next())));
         sidecar.Admin("/server_info");
-        long written = 0;
-        string permissions = "";
+        var segments = new List<(string Permissions, long WrittenKiB)>();
         foreach (string line in File.ReadLines($"/proc/{sidecar.Id}/smaps"))
         {
             string[] words = line.Split(' ', System.StringSplitOptions.RemoveEmptyEntries);
             if (words[0].Contains('-', System.StringComparison.Ordinal))
-                permissions = line.EndsWith(ProjectTree.Executable, System.StringComparison.Ordinal) ? words[1] : "";
+                segments.Add((line.EndsWith(ProjectTree.Executable, System.StringComparison.Ordinal) ? words[1] : "", 0));
             // Swapped out it is still there.
-            if (permissions == "r--p" && words[0] is "Private_Dirty:" or "Swap:")
-                written += permissions == "r--p" ? long.Parse(words[1], System.Globalization.CultureInfo.InvariantCulture) : 0;
+            if (words[0] is "Private_Dirty:" or "Swap:")
+                segments[^1] = (segments[^1].Permissions, segments[^1].WrittenKiB + long.Parse(words[1], System.Globalization.CultureInfo.InvariantCulture));
         }
-        // The page locked by the dynamic loader after relocation is the other one (PT_GNU_RELRO, two pages).
+        // What the dynamic loader locks after relocation (PT_GNU_RELRO) lies right before the writable data and is always written: it proves nothing.
+        long written = 0;
+        for (int i = 0; i + 1 < segments.Count; i++)
+            written += segments[i].Permissions == "r--p" && segments[i + 1].Permissions != "rw-p" ? segments[i].WrittenKiB : 0;
         output.WriteLine($"written pages in read-only segments: {written} KiB");
-        Assert.True(written > 8, $"only {written} KiB of written pages are left in read-only segments");
+        Assert.True(written > 0, "no page that the runtime wrote is left in the read-only segments");
     }
 
     [SkippableFact]

@@ -257,12 +257,12 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     /// <summary>The codec has been fed: a head is timed from its first byte to its last; a connection between requests is the idle timeout's.</summary>
     internal void TimeHead(bool isPartial)
     {
-        if (Config.RequestHeadersTimeoutMs == 0)
+        if (Config.HeadTimeoutMs == 0)
             return;
         if (!isPartial)
             Cancel(_headers);
         else if (_headers is not { IsArmed: true })
-            Loop.Schedule(_headers ??= new LoopTimer(this, (int)Timer.RequestHeaders), Config.RequestHeadersTimeoutMs);
+            Loop.Schedule(_headers ??= new LoopTimer(this, (int)Timer.RequestHeaders), Config.HeadTimeoutMs);
     }
 
     /// <summary>Gives the session back; the next bytes bring another.</summary>
@@ -331,8 +331,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     {
         if (_closing || _session is not { Codec.IsHeadPartial: true } session)
             return;
-        Stats.Inc(HttpStats.RqHeaderTimeout);
-        (session.Codec as Http.H1.Http1ServerCodec)?.RefuseRequest(Failure.RequestHeaderTimeout);
+        bool isIdle = Config.HeadTimeoutMs != Config.RequestHeadersTimeoutMs;
+        Stats.Inc(isIdle ? HttpStats.RqIdleTimeout : HttpStats.RqHeaderTimeout);
+        (session.Codec as Http.H1.Http1ServerCodec)?.RefuseRequest(isIdle ? Failure.StreamIdleTimeout : Failure.RequestHeaderTimeout);
         CloseAfterOutput();
     }
 

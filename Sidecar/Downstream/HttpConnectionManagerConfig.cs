@@ -81,6 +81,11 @@ internal sealed record HttpConnectionManagerConfig
     internal long StreamIdleTimeoutMs { get; init; } = 300_000;
     internal long RequestTimeoutMs { get; init; }
     internal long RequestHeadersTimeoutMs { get; init; }
+
+    /// <summary>What a head that has begun is given to be complete: the shorter of the two; Envoy's streams are idle from their first byte on too. 0: no end.</summary>
+    internal long HeadTimeoutMs =>
+        RequestHeadersTimeoutMs == 0 || StreamIdleTimeoutMs > 0 && StreamIdleTimeoutMs < RequestHeadersTimeoutMs ? StreamIdleTimeoutMs : RequestHeadersTimeoutMs;
+
     internal long IdleTimeoutMs { get; init; } = 3_600_000;
     internal long MaxConnectionDurationMs { get; init; }
     internal long MaxStreamDurationMs { get; init; }
