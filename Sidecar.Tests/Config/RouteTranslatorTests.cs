@@ -270,8 +270,8 @@ public sealed class RouteTranslatorTests
 
     [Fact]
     public void HeaderValue_NotGathered_IsNamed() =>
-        Assert.Equal(["request_headers_to_add[0].header.value: %DOWNSTREAM_PEER_URI_SAN% is always empty: it is not gathered yet"],
-            Translate("""{"name":"t","request_headers_to_add":[{"header":{"key":"x","value":"%DOWNSTREAM_PEER_URI_SAN%"}}]}""").WithoutEffect);
+        Assert.Equal(["request_headers_to_add[0].header.value: %TLS_JA3_FINGERPRINT% is always empty: it is not gathered yet"],
+            Translate("""{"name":"t","request_headers_to_add":[{"header":{"key":"x","value":"%TLS_JA3_FINGERPRINT%"}}]}""").WithoutEffect);
 
     [Fact]
     public void Settings_OfHostAndAction_AreTaken()
