@@ -86,6 +86,9 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     /// <summary>Listeners serve: everything asked for at the start has come or been given up, or the last good configuration is in its place.</summary>
     internal bool IsServing => !Warming.HoldsListeners;
 
+    /// <summary>Workers are taking something over; <see cref="AllApplied"/> follows.</summary>
+    internal bool IsApplying => _applying > 0;
+
     /// <summary>The first clusters are there, and listeners are asked for.</summary>
     internal bool HasClusters => _phase > StartPhase.Clusters;
 

@@ -131,6 +131,9 @@ internal sealed class ProxyServer : ITimerOwner
         }
         Config.Secrets.FilesChanged = WatchSecretFiles;
         WatchSecretFiles();
+        // A configuration of nothing brings nothing to apply, and is live all the same.
+        if (!Config.IsApplying)
+            Loop.Post(OnAllApplied);
         return [];
     }
 
@@ -375,6 +378,11 @@ internal sealed class ProxyServer : ITimerOwner
         if (!Config.IsServing)
             return;
         State = ServerState.Live;
+        int withoutEffect = 0;
+        foreach (var resource in Snapshot.Resources)
+            withoutEffect += resource.Accepted?.WithoutEffect.Count ?? 0;
+        if (withoutEffect > 0)
+            Log.Warning("config", $"{Counted.Of(withoutEffect, "setting")} without effect here; /config_status and sidecar validate name each");
         Started?.Invoke();
     }
 
