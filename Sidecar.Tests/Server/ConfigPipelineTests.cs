@@ -202,6 +202,7 @@ public sealed class ConfigPipelineTests : IDisposable
         Assert.Equal(["http"], next.Listeners.All.Select(l => l.Config.Name));
         next.Advance(5_000);
         Assert.Equal(0, next.Pipeline.UnconfirmedCount);
+        next.Test.Until(() => !next.Pipeline.LastGood!.IsWriting);
     }
 
     [Fact]

@@ -58,6 +58,9 @@ internal sealed class LastGoodFile : ITimerOwner
     /// <summary>When the file that was read or last written was made, in Unix milliseconds; 0: there is none.</summary>
     internal long SavedUnixMs { get; private set; }
 
+    /// <summary>A thread is at the file; the folder must stay until the loop has heard from it.</summary>
+    internal bool IsWriting => _writer is not null;
+
     // ---- writing --------------------------------------------------------------------------------------------------------
 
     /// <summary>Something has changed: it will be written soon.</summary>
