@@ -131,32 +131,20 @@ public class HttpConnectionTests
         Assert.Equal(1, plane.Stat("http.http.downstream_rq_timeout"));
     }
 
-    [Fact]
-    public void StreamIdleTimeout_EndsAnIncompleteHead_WithoutARequestHeadersTimeout()
+    [Theory]
+    [InlineData("request_headers_timeout", "request header timeout", "downstream_rq_header_timeout", "downstream_rq_idle_timeout")]
+    [InlineData("stream_idle_timeout", "stream timeout", "downstream_rq_idle_timeout", "downstream_rq_header_timeout")]
+    public void IncompleteHead_IsEndedByEitherTimeout_With408AndClose(string timeout, string body, string counted, string notCounted)
     {
-        using var plane = DataPlaneHarness.Http(out _, manager: """ "stream_idle_timeout": "3s" """);
+        using var plane = DataPlaneHarness.Http(out _, manager: $""" "{timeout}": "3s" """);
         var client = plane.Connect();
         client.Send("GET / HTTP/1.1\r\nhost:");
         plane.ExpectStat("http.http.downstream_cx_active", 1);
         plane.Loop.Settle();
         plane.Loop.Advance(3_000);
-        ExpectLocalReply(plane.ExpectEnd(client), "408 Request Timeout", "stream timeout");
-        Assert.Equal(1, plane.Stat("http.http.downstream_rq_idle_timeout"));
-        Assert.Equal(0, plane.Stat("http.http.downstream_rq_header_timeout"));
-        plane.ExpectNothingActive();
-    }
-
-    [Fact]
-    public void RequestHeadersTimeout_IncompleteHead_Is408AndClose()
-    {
-        using var plane = DataPlaneHarness.Http(out _, manager: """ "request_headers_timeout": "3s" """);
-        var client = plane.Connect();
-        client.Send("GET / HTTP/1.1\r\nhost:");
-        plane.ExpectStat("http.http.downstream_cx_active", 1);
-        plane.Loop.Settle();
-        plane.Loop.Advance(3_000);
-        ExpectLocalReply(plane.ExpectEnd(client), "408 Request Timeout", "request header timeout");
-        Assert.Equal(1, plane.Stat("http.http.downstream_rq_header_timeout"));
+        ExpectLocalReply(plane.ExpectEnd(client), "408 Request Timeout", body);
+        Assert.Equal(1, plane.Stat("http.http." + counted));
+        Assert.Equal(0, plane.Stat("http.http." + notCounted));
         Assert.Equal(0, plane.Stat("http.http.downstream_cx_protocol_error"));
         plane.ExpectNothingActive();
     }
