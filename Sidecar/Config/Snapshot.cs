@@ -51,6 +51,18 @@ internal sealed class Snapshot
         }
     }
 
+    /// <summary>How many settings of the versions accepted last do nothing here.</summary>
+    internal int CountWithoutEffect()
+    {
+        int count = 0;
+        foreach (var table in _tables)
+        {
+            foreach (var state in table.Values)
+                count += state.Accepted?.WithoutEffect.Count ?? 0;
+        }
+        return count;
+    }
+
     /// <summary>All of one type; empty for a type that is not kept.</summary>
     internal IReadOnlyDictionary<string, ResourceState> Of(string typeUrl) => Table(typeUrl) ?? [];
 

@@ -378,10 +378,7 @@ internal sealed class ProxyServer : ITimerOwner
         if (!Config.IsServing)
             return;
         State = ServerState.Live;
-        int withoutEffect = 0;
-        foreach (var resource in Snapshot.Resources)
-            withoutEffect += resource.Accepted?.WithoutEffect.Count ?? 0;
-        if (withoutEffect > 0)
+        if (Snapshot.CountWithoutEffect() is > 0 and var withoutEffect)
             Log.Warning("config", $"{Counted.Of(withoutEffect, "setting")} without effect here; /config_status and sidecar validate name each");
         Started?.Invoke();
     }

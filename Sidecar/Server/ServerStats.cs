@@ -70,10 +70,7 @@ internal static class ServerStats
         config.Set(0, server.ConfigReloads);
         config.Set(1, server.Config.Rejections);
         config.Set(2, server.Config.Journal.Count);
-        long without = 0;
-        foreach (var resource in server.Snapshot.Resources)
-            without += resource.Accepted?.WithoutEffect.Count ?? 0;
-        config.Set(3, without);
+        config.Set(3, server.Snapshot.CountWithoutEffect());
 
         foreach (var cluster in server.Snapshot.ClustersInUse)
             cluster.Breakers.WriteGauges(cluster.Stats.Cells(writer));
