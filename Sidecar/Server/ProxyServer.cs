@@ -191,7 +191,7 @@ internal sealed class ProxyServer : ITimerOwner
         var folders = Config.Secrets.Folders;
         if (folders.Count == 0)
             return;
-        _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles);
+        _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles, "reading changed certificate files failed once; SIGHUP reads them again");
         foreach (string folder in folders)
         {
             if (!_secretFiles.Watch(folder))

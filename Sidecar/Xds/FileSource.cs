@@ -1,9 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
-using Sidecar.Linux;
 using Sidecar.Loop;
-using Sidecar.Telemetry;
 
 namespace Sidecar.Xds;
 
@@ -13,88 +11,53 @@ namespace Sidecar.Xds;
 /// it is reached by.
 /// </summary>
 /// <remarks>Control loop only.</remarks>
-internal sealed class FileSource : LoopHandler, ITimerOwner
+internal sealed class FileSource
 {
-    /// <summary>A writer of several files is given this long after its last change before they are read.</summary>
-    private const long SettleMs = 20;
-
-    private readonly EventLoop _loop;
     private readonly string _path;
-    private readonly Action _changed;
-    private readonly LoopTimer _settle;
-    private Inotify? _inotify;
-
-    /// <summary>What counts in the folder of a single file; null: everything.</summary>
-    private HashSet<string>? _names;
+    private readonly FolderWatch _watch;
 
     /// <param name="loop">The control loop.</param>
     /// <param name="path">A file, or a folder with files and folders of files.</param>
     /// <param name="changed">Called on the loop; read the path again then.</param>
     internal FileSource(EventLoop loop, string path, Action changed)
     {
-        _loop = loop;
         _path = Path.GetFullPath(path);
-        _changed = changed;
-        _settle = new LoopTimer(this);
+        _watch = new FolderWatch(loop, OnChanged, $"watching {_path} failed once; SIGHUP applies it again");
+
+        void OnChanged()
+        {
+            // Folders may have come, and links lead elsewhere.
+            WatchAll();
+            changed();
+        }
     }
 
     /// <summary>Starts to watch.</summary>
     /// <returns>False when the kernel does not let us: changes then need SIGHUP.</returns>
     internal bool Start()
     {
-        if (!Inotify.Create(out _inotify).Ok)
-            return false;
-        if (!WatchAll() || !_loop.Register(_inotify!.Fd, this, EpollEvents.In | EpollEvents.EdgeTriggered).Ok)
-        {
-            _inotify!.Dispose();
-            _inotify = null;
-            return false;
-        }
-        return true;
+        if (WatchAll())
+            return true;
+        Stop();
+        return false;
     }
 
-    internal void Stop()
-    {
-        _loop.Cancel(_settle);
-        if (_inotify is null)
-            return;
-        _loop.Unregister(_inotify.Fd, this, closing: true);
-        _inotify.Dispose();
-        _inotify = null;
-    }
-
-    public override void OnReady(EpollEvents events)
-    {
-        if (_inotify is null || !_inotify.Drain(_names))
-            return;
-        // Armed once: a writer that never pauses is still followed.
-        if (!_settle.IsArmed)
-            _loop.Schedule(_settle, SettleMs);
-    }
-
-    public void OnTimer(LoopTimer timer)
-    {
-        // Folders may have come, and links lead elsewhere.
-        WatchAll();
-        _changed();
-    }
-
-    public override void OnFault() => Log.Error("config", $"watching {_path} failed once; SIGHUP applies it again");
+    internal void Stop() => _watch.Stop();
 
     private bool WatchAll()
     {
         if (!Directory.Exists(_path))
         {
             string folder = Path.GetDirectoryName(_path) ?? "/";
-            _names = NamesOf(folder, Path.GetFileName(_path));
-            return _inotify!.Watch(folder).Ok;
+            _watch.Names = NamesOf(folder, Path.GetFileName(_path));
+            return _watch.Watch(folder);
         }
-        _names = null;
-        bool watched = _inotify!.Watch(_path).Ok;
+        _watch.Names = null;
+        bool watched = _watch.Watch(_path);
         try
         {
             foreach (string folder in Directory.GetDirectories(_path))
-                _inotify.Watch(folder);
+                _watch.Watch(folder);
         }
         // Gone meanwhile, or closed to us: reading it says so.
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)

@@ -7,24 +7,27 @@ using Sidecar.Telemetry;
 namespace Sidecar.Xds;
 
 /// <summary>
-/// Watches folders for files in them that change, by an atomic replace (also of the symbolic link Kubernetes moves under a mounted secret) or in place.
-/// Changes that come together are one, so that both files of a pair are there when they are read.
+/// Watches folders for entries that change, by an atomic replace (also of the symbolic link Kubernetes moves under a mounted volume) or in place. Changes that
+/// come together are one, so that both files of a pair are there when they are read.
 /// </summary>
 /// <remarks>Control loop only.</remarks>
-internal sealed class FolderWatch(EventLoop loop, Action changed) : LoopHandler, ITimerOwner
+/// <param name="loop">The control loop.</param>
+/// <param name="changed">Called on the loop; read again then.</param>
+/// <param name="fault">What to log when handling a change has failed.</param>
+internal sealed class FolderWatch(EventLoop loop, Action changed, string fault) : LoopHandler, ITimerOwner
 {
     /// <summary>A writer of several files is given this long after its first change.</summary>
     private const long SettleMs = 20;
 
-    private readonly HashSet<string> _folders = [];
     private Inotify? _inotify;
     private LoopTimer? _settle;
 
-    /// <summary>Watches a folder too; false when the kernel does not let us.</summary>
+    /// <summary>The entries that count; null: all.</summary>
+    internal IReadOnlySet<string>? Names { get; set; }
+
+    /// <summary>Watches a folder too; one that was deleted and has come again is another. False when the kernel does not let us.</summary>
     internal bool Watch(string folder)
     {
-        if (_folders.Contains(folder))
-            return true;
         if (_inotify is null)
         {
             if (!Inotify.Create(out _inotify).Ok)
@@ -36,10 +39,7 @@ internal sealed class FolderWatch(EventLoop loop, Action changed) : LoopHandler,
                 return false;
             }
         }
-        if (!_inotify.Watch(folder).Ok)
-            return false;
-        _folders.Add(folder);
-        return true;
+        return _inotify.Watch(folder).Ok;
     }
 
     internal void Stop()
@@ -51,12 +51,11 @@ internal sealed class FolderWatch(EventLoop loop, Action changed) : LoopHandler,
         loop.Unregister(_inotify.Fd, this, closing: true);
         _inotify.Dispose();
         _inotify = null;
-        _folders.Clear();
     }
 
     public override void OnReady(EpollEvents events)
     {
-        if (_inotify is null || !_inotify.Drain())
+        if (_inotify is null || !_inotify.Drain(Names))
             return;
         _settle ??= new LoopTimer(this);
         // Armed once: a writer that never pauses is still followed.
@@ -66,5 +65,5 @@ internal sealed class FolderWatch(EventLoop loop, Action changed) : LoopHandler,
 
     public void OnTimer(LoopTimer timer) => changed();
 
-    public override void OnFault() => Log.Error("config", "reading changed certificate files failed once; SIGHUP reads them again");
+    public override void OnFault() => Log.Error("config", fault);
 }
