@@ -77,7 +77,8 @@ public sealed class StartupTests(ITestOutputHelper output)
         var ports = FreePort.Next(2);
         using var upstream = new RawServer();
         using var sidecar = SidecarProcess.Run(folder.Write("s.json",
-            new TestSnapshot().Http("in", ports[0], TestSnapshot.To("app")).Cluster("app", false, upstream.Port).ToString()));
+            new TestSnapshot().Http("in", ports[0], TestSnapshot.To("app")).Http("probe", ports[1], TestSnapshot.Answer("draining"))
+                .Cluster("app", false, upstream.Port).ToString()));
         using var client = new RawClient(ports[0]);
         client.Send("GET / HTTP/1.1\r\nhost: test\r\n\r\n");
         using var arrived = upstream.Accept();
@@ -85,12 +86,20 @@ public sealed class StartupTests(ITestOutputHelper output)
 
         sidecar.Signal("TERM");
         sidecar.WaitUntil(() => sidecar.Admin("/server_info").Contains("DRAINING", System.StringComparison.Ordinal), "never said that it drains");
+        // The control loop knows it first; the worker has heard of it when its other answers say so.
+        sidecar.WaitUntil(() => Probe(ports[1]).Header("connection") == "close", "the worker never drained");
         arrived.Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         var response = client.ReadResponse();
         Assert.Equal("ok", response.Body);
         Assert.Equal("close", response.Header("connection"));
         Assert.Equal("", client.ReadToEnd());
         Assert.Equal(0, sidecar.WaitForExit());
+    }
+
+    private static RawResponse Probe(int port)
+    {
+        using var client = new RawClient(port);
+        return client.Get("/");
     }
 
     [SkippableFact]
