@@ -214,6 +214,16 @@ internal sealed class AdsStream(AdsConnection connection, ServerStream stream) :
         return SendRaw([.. prefix, .. message]);
     }
 
+    /// <summary>The request's body as it came, where it is no gRPC.</summary>
+    internal string Text() => Encoding.UTF8.GetString(_body.ToArray());
+
+    /// <summary>Sends a whole body that is no gRPC, after its head.</summary>
+    internal void SendAll(string body)
+    {
+        stream.SendBody(Encoding.UTF8.GetBytes(body), endStream: true);
+        connection.Pump();
+    }
+
     /// <summary>Sends bytes of the body, whatever they are.</summary>
     internal AdsStream SendRaw(byte[] bytes)
     {
@@ -255,7 +265,7 @@ internal sealed class AdsStream(AdsConnection connection, ServerStream stream) :
     {
         _body.AddRange(data);
         Ended = endStream;
-        while (_body.Count >= GrpcFrameReader.PrefixBytes)
+        while (_body.Count >= GrpcFrameReader.PrefixBytes && this["content-type"] == "application/grpc")
         {
             int length = _body[1] << 24 | _body[2] << 16 | _body[3] << 8 | _body[4];
             Assert.Equal(0, _body[0]);

@@ -80,6 +80,36 @@ public sealed class DiscoveryConfigTests
         Assert.Equal(["xds-grpc"], config.ControlPlanes);
     }
 
+    [Theory]
+    [InlineData("cds_config", "/v3/discovery:clusters")]
+    [InlineData("lds_config", "/v3/discovery:listeners")]
+    public void Rest_IsTaken(string source, string path)
+    {
+        var (config, problems) = Read($$$"""{"{{{source}}}":{"api_config_source":{"api_type":"REST","transport_api_version":"V3","cluster_names":["plane"],"refresh_delay":"5s"} } }""");
+        Assert.Equal("", problems);
+        Assert.Equal(new RestSourceConfig("plane", path, 5000, 1000), Assert.IsType<RestOrigin>(config.Clusters ?? config.Listeners).Config);
+        Assert.Equal(["plane"], config.ControlPlanes);
+    }
+
+    private const string RestPath = "Invalid dynamic_resources.cds_config.api_config_source.";
+
+    [Theory]
+    [InlineData(""" "cluster_names":["x"] """, RestPath + "refresh_delay: refresh_delay is required for REST API configuration sources")]
+    [InlineData(""" "cluster_names":["x"],"refresh_delay":"0s" """, RestPath + "refresh_delay: must be at least 1 ms")]
+    [InlineData(""" "cluster_names":["x"],"refresh_delay":"1s","request_timeout":"0s" """, RestPath + "request_timeout: must be at least 1 ms")]
+    [InlineData(""" "refresh_delay":"1s" """, RestPath + "cluster_names: envoy.config.core.v3.ApiConfigSource must have a singleton cluster name specified")]
+    [InlineData(""" "cluster_names":["x","y"],"refresh_delay":"1s" """, RestPath + "cluster_names: envoy.config.core.v3.ApiConfigSource must have a singleton cluster name specified")]
+    [InlineData(""" "cluster_names":["x"],"refresh_delay":"1s","grpc_services":[{"envoy_grpc":{"cluster_name":"x"}}] """, RestPath + "grpc_services: envoy.config.core.v3.ApiConfigSource, if not a gRPC type, must not have a gRPC service specified")]
+    public void WhatIsWrongWithRest_IsToldByPath(string fields, string problem) =>
+        Assert.Equal(problem, Read($$$"""{"cds_config":{"api_config_source":{"api_type":"REST","transport_api_version":"V3",{{{fields}}} } } }""").Problems);
+
+    [Theory]
+    [InlineData(""" "cluster_names":["x"] """, "Invalid dynamic_resources.ads_config.cluster_names: envoy.config.core.v3.ApiConfigSource::(DELTA_)GRPC must not have a cluster name specified")]
+    [InlineData(""" "refresh_delay":"1s" """, "Unsupported dynamic_resources.ads_config.refresh_delay: a stream is not polled")]
+    [InlineData(""" "request_timeout":"1s" """, "Unsupported dynamic_resources.ads_config.request_timeout: a stream has no end")]
+    public void WhatIsForRest_IsToldOfAStream(string field, string problem) =>
+        Assert.Equal(problem, Read($$$"""{"ads_config":{"api_type":"GRPC","transport_api_version":"V3","grpc_services":[{{{Service}}}],{{{field}}} } }""").Problems);
+
     [Fact]
     public void Paths_AreTaken()
     {

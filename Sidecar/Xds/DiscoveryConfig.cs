@@ -19,6 +19,9 @@ internal sealed record AdsOrigin : DiscoveryOrigin;
 /// <summary>A gRPC stream of this type alone.</summary>
 internal sealed record GrpcOrigin(GrpcSourceConfig Config) : DiscoveryOrigin;
 
+/// <summary>This type alone, polled by REST.</summary>
+internal sealed record RestOrigin(RestSourceConfig Config) : DiscoveryOrigin;
+
 /// <summary>A file with a DiscoveryResponse.</summary>
 /// <param name="Path">The file.</param>
 /// <param name="WatchedDirectory">Where a move tells that it has changed; empty: its own folder.</param>
@@ -27,6 +30,7 @@ internal sealed record PathOrigin(string Path, string WatchedDirectory) : Discov
 /// <summary>What a bootstrap says about discovery: its dynamic_resources.</summary>
 internal sealed record DiscoveryConfig
 {
+    private const string TypeName = "envoy.config.core.v3.ApiConfigSource";
     private const string AggregatedService = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
 
     /// <summary>ads_config; null: there is no aggregated stream.</summary>
@@ -51,10 +55,13 @@ internal sealed record DiscoveryConfig
         {
             if (Ads is not null)
                 yield return Ads.Target.Cluster;
-            if (Clusters is GrpcOrigin clusters)
-                yield return clusters.Config.Target.Cluster;
-            if (Listeners is GrpcOrigin listeners)
-                yield return listeners.Config.Target.Cluster;
+            foreach (var origin in new[] { Clusters, Listeners })
+            {
+                if (origin is GrpcOrigin grpc)
+                    yield return grpc.Config.Target.Cluster;
+                else if (origin is RestOrigin rest)
+                    yield return rest.Config.Cluster;
+            }
         }
     }
 
@@ -132,12 +139,36 @@ internal sealed record DiscoveryConfig
 
         private DiscoveryOrigin? ReadApi(WireCore.ApiConfigSource api, string typeUrl, string path)
         {
-            (string service, string method) = typeUrl == ResourceTypes.Cluster
-                ? ("/envoy.service.cluster.v3.ClusterDiscoveryService/", "Clusters")
-                : ("/envoy.service.listener.v3.ListenerDiscoveryService/", "Listeners");
+            bool isCluster = typeUrl == ResourceTypes.Cluster;
+            if (api.ApiType is WireCore.ApiConfigSource.Types.ApiType.Rest)
+                return ReadRest(api, isCluster ? "/v3/discovery:clusters" : "/v3/discovery:listeners", path) is { } rest ? new RestOrigin(rest) : null;
             if (api.ApiType is WireCore.ApiConfigSource.Types.ApiType.AggregatedGrpc or WireCore.ApiConfigSource.Types.ApiType.AggregatedDeltaGrpc)
                 return ReadGrpc(api, AggregatedService, "AggregatedResources", path) is { } aggregated ? new GrpcOrigin(aggregated) : null;
+            (string service, string method) = isCluster
+                ? ("/envoy.service.cluster.v3.ClusterDiscoveryService/", "Clusters")
+                : ("/envoy.service.listener.v3.ListenerDiscoveryService/", "Listeners");
             return ReadGrpc(api, service, method, path) is { } config ? new GrpcOrigin(config) : null;
+        }
+
+        private RestSourceConfig? ReadRest(WireCore.ApiConfigSource api, string resource, string path)
+        {
+            ReadVersion(api, path);
+            if (api.GrpcServices.Count > 0)
+                Reject(path + ".grpc_services", TypeName + ", if not a gRPC type, must not have a gRPC service specified");
+            if (api.RefreshDelay is null)
+                Reject(path + ".refresh_delay", "refresh_delay is required for REST API configuration sources");
+            if (api.ClusterNames.Count != 1 || api.ClusterNames[0].Length == 0)
+                Reject(path + ".cluster_names", TypeName + " must have a singleton cluster name specified");
+            if (api.ClusterNames.Count != 1 || api.RefreshDelay is null)
+                return null;
+            long timeoutMs = api.RequestTimeout is { } timeout ? Milliseconds(timeout, 1, path + ".request_timeout") : RestSourceConfig.DefaultRequestTimeoutMs;
+            return new RestSourceConfig(api.ClusterNames[0], resource, Milliseconds(api.RefreshDelay, 1, path + ".refresh_delay"), timeoutMs);
+        }
+
+        private void ReadVersion(WireCore.ApiConfigSource api, string path)
+        {
+            if (api.TransportApiVersion != WireCore.ApiVersion.V3)
+                Reject(path + ".transport_api_version", "must be V3: AUTO and V2 are the transport of 2020");
         }
 
         private GrpcSourceConfig? ReadGrpc(WireCore.ApiConfigSource api, string service, string method, string path)
@@ -150,11 +181,16 @@ internal sealed record DiscoveryConfig
             };
             if (isDelta is null)
             {
-                Reject(path + ".api_type", "must be GRPC or DELTA_GRPC");
+                Reject(path + ".api_type", path.EndsWith(".ads_config", StringComparison.Ordinal) ? "must be GRPC or DELTA_GRPC" : "must be GRPC, DELTA_GRPC or REST");
                 return null;
             }
-            if (api.TransportApiVersion != WireCore.ApiVersion.V3)
-                Reject(path + ".transport_api_version", "must be V3: AUTO and V2 are the transport of 2020");
+            ReadVersion(api, path);
+            if (api.ClusterNames.Count > 0)
+                Reject(path + ".cluster_names", TypeName + "::(DELTA_)GRPC must not have a cluster name specified");
+            if (api.RefreshDelay is not null)
+                Unsupported(path + ".refresh_delay", "a stream is not polled");
+            if (api.RequestTimeout is not null)
+                Unsupported(path + ".request_timeout", "a stream has no end");
             if (api.GrpcServices.Count == 0)
             {
                 Reject(path + ".grpc_services", "is empty; a gRPC service must say where the control plane is");

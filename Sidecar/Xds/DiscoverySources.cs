@@ -34,6 +34,7 @@ internal sealed class DiscoverySources : DiscoverySource
             DiscoverySource? source = origin switch
             {
                 GrpcOrigin grpc => Grpc(grpc.Config),
+                RestOrigin rest => new RestSource(loop, clusters, rest.Config, node, target, stats, config.FetchTimeoutsMs, random),
                 PathOrigin path => new PathSource(loop, path, target, stats, config.FetchTimeoutsMs),
                 _ => null,
             };

@@ -76,26 +76,10 @@ internal sealed class PathSource : SubscribingSource
             Fail(subscription, failure.Message);
             return;
         }
-        var problems = new WireProblems();
-        byte[]? wire = ResponseJson.Read(document, problems);
-        if (wire is null)
-        {
-            Fail(subscription, ResponseJson.Reason(problems));
-            return;
-        }
-        _reader.Begin(isDelta: false);
-        _reader.Feed(wire);
-        var response = _reader.End();
+        var response = ResponseJson.ReadResponse(document, subscription.TypeUrl, _reader, out string problem);
         if (response is null)
         {
-            Fail(subscription, _reader.Problem);
-            return;
-        }
-        if (response.TypeUrl.Length == 0)
-            response.TypeUrl = subscription.TypeUrl;
-        if (response.TypeUrl != subscription.TypeUrl)
-        {
-            Fail(subscription, $"it holds {response.TypeUrl}, and {ResourceTypes.Noun(subscription.TypeUrl)}s are expected");
+            Fail(subscription, problem);
             return;
         }
         var rejections = Deliver(subscription, response, _origin.Path);
@@ -108,28 +92,5 @@ internal sealed class PathSource : SubscribingSource
         subscription.Stats?.Inc(SubscriptionStats.UpdateAttempt);
         subscription.Stats?.Inc(SubscriptionStats.UpdateRejected);
         Log.Warning("config", $"Filesystem config update failure: in {_origin.Path}, {reason}; what is in use stays");
-    }
-}
-
-/// <summary>A DiscoveryResponse written as JSON, as files and REST have it.</summary>
-internal static class ResponseJson
-{
-    /// <summary>The response's wire bytes; null with the problems when it is none.</summary>
-    internal static byte[]? Read(ReadOnlySpan<byte> document, WireProblems problems)
-    {
-        var type = SchemaTable.Find("envoy.service.discovery.v3.DiscoveryResponse"u8)!;
-        var output = new WireWriter(document.Length / 2 + 64);
-        return Transcoder.TryReadJson(document, type, problems, output) ? output.Written.ToArray() : null;
-    }
-
-    /// <summary>The first thing that is wrong.</summary>
-    internal static string Reason(WireProblems problems)
-    {
-        foreach (var problem in problems.List)
-        {
-            if (problem.IsError)
-                return $"line {problem.Line}: {(problem.Path.Length > 0 ? problem.Path + ": " : "")}{problem.Reason}";
-        }
-        return "it is no DiscoveryResponse";
     }
 }

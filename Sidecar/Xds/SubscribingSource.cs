@@ -50,6 +50,9 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     /// <summary>The types anybody was ever interested in, in the order they are asked for.</summary>
     protected IList<Subscription> Subscriptions => _subscriptions.Values;
 
+    /// <summary>A subscription and each acknowledgement count as update_attempt; false: the source counts its own requests.</summary>
+    protected virtual bool CountsAttempts => true;
+
     /// <summary>The interest in some types changed.</summary>
     protected abstract void OnInterest();
 
@@ -96,7 +99,7 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
             bool wildcardIsNew = said.Wildcard && !subscription.IsWildcard;
             bool hadInterest = subscription.HasInterest;
             var added = subscription.SetInterest(said.Wildcard, said.Names, endsMs);
-            if (!hadInterest && subscription.HasInterest)
+            if (!hadInterest && subscription.HasInterest && CountsAttempts)
                 subscription.Stats?.Inc(SubscriptionStats.UpdateAttempt);
             if (endsMs == long.MaxValue)
                 continue;
@@ -150,7 +153,8 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     {
         if (subscription.Stats is not { } stats)
             return;
-        stats.Inc(SubscriptionStats.UpdateAttempt);
+        if (CountsAttempts)
+            stats.Inc(SubscriptionStats.UpdateAttempt);
         stats.Inc(rejections.Count == 0 ? SubscriptionStats.UpdateSuccess : SubscriptionStats.UpdateRejected);
         if (rejections.Count > 0)
             return;
