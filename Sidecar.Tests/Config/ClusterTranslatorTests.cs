@@ -220,6 +220,7 @@ public sealed class ClusterTranslatorTests
     [InlineData(Http + "'explicit_http_config': {}}}", HttpPath + ".explicit_http_config.protocol_config")]
     [InlineData(Http + "'common_http_protocol_options': {}}}", HttpPath + ".upstream_protocol_options")]
     [InlineData(Http + "'auto_config': {}}}", HttpPath + ".auto_config")]
+    [InlineData("'upstream_http_protocol_options': {'override_auto_sni_header': 'a b'}", "upstream_http_protocol_options.override_auto_sni_header")]
     [InlineData(Http + "'explicit_http_config': {'http2_protocol_options': {}}, 'http_filters': [{'name': 'envoy.filters.http.rbac'}]}}", HttpPath + ".http_filters[0]")]
     public void Refused_ByPath(string fields, string path)
     {
@@ -245,6 +246,9 @@ public sealed class ClusterTranslatorTests
     [InlineData("'upstream_connection_options': {'happy_eyeballs_config': {}}", "upstream_connection_options.happy_eyeballs_config")]
     [InlineData("'circuit_breakers': {'thresholds': [{'max_requests': 1}, {'max_requests': 2}]}", "circuit_breakers.thresholds[1]")]
     [InlineData("'http2_protocol_options': {}, " + Http + "'explicit_http_config': {'http_protocol_options': {}}}}", "http2_protocol_options")]
+    [InlineData(Http + "'explicit_http_config': {'http_protocol_options': {}}, 'upstream_http_protocol_options': {'auto_sni': true}}}", HttpPath + ".upstream_http_protocol_options.auto_sni")]
+    [InlineData("'upstream_http_protocol_options': {'auto_san_validation': true}", "upstream_http_protocol_options.auto_san_validation")]
+    [InlineData("'upstream_http_protocol_options': {'override_auto_sni_header': 'x'}", "upstream_http_protocol_options.override_auto_sni_header")]
     [InlineData("'type': 'STATIC'", "")]
     public void WithoutEffect_IsReportedByPath(string fields, string path) => Assert.Equal(path, Ignored(fields));
 

@@ -10,6 +10,7 @@ using Sidecar.Tests.Harness;
 using Sidecar.Wire;
 using Sidecar.Xds;
 using Xunit;
+using WireAlpn = Istio.Alpn.V2Alpha1;
 using WireBootstrap = Envoy.Config.Bootstrap.V3;
 using WireCluster = Envoy.Config.Cluster.V3;
 using WireCore = Envoy.Config.Core.V3;
@@ -80,6 +81,7 @@ public sealed class FieldSweepTests
         new("TcpProxy", () => new WireTcp.TcpProxy { StatPrefix = "t", Cluster = "c" }, wire => OfListener(Listener(Tcp((WireTcp.TcpProxy)wire)))),
         new("Router", () => new WireRouter.Router(), wire => OfListener(Listener(Hcm(Hcm(wire))))),
         new("Cors", () => new WireCors.CorsPolicy(), wire => OfRoute("envoy.filters.http.cors", wire)),
+        new("Alpn", () => new WireAlpn.FilterConfig(), wire => OfListener(Listener(Hcm(Hcm(new WireRouter.Router(), wire))))),
         new("Fault", () => new WireFault.HTTPFault(), wire => OfListener(Listener(Hcm(Hcm(new WireRouter.Router(), wire))))),
         new("Cluster", () => Cluster(), wire => OfCluster((WireCluster.Cluster)wire)),
         new("HttpProtocolOptions", () => new WireHttp.HttpProtocolOptions { ExplicitHttpConfig = new() { HttpProtocolOptions = new() } }, OfHttpOptions),

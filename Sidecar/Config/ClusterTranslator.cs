@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Text;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Filters;
@@ -440,8 +441,8 @@ internal static class ClusterTranslator
         }
 
         var at = scope.At($"typed_extension_protocol_options[{HttpProtocolOptionsKey}]");
-        CheckServerNames(typed.UpstreamHttpProtocolOptions, wire, at.At("upstream_http_protocol_options"));
-        var options = Common(typed.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, HttpUpstreamOptions.Default, at.At("common_http_protocol_options"));
+        var options = ServerNames(typed.UpstreamHttpProtocolOptions, wire, at.At("upstream_http_protocol_options"));
+        options = Common(typed.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, options, at.At("common_http_protocol_options"));
         for (int i = 0; i < typed.HttpFilters.Count; i++)
         {
             if (typed.HttpFilters[i].Name is not ("envoy.filters.http.upstream_codec" or "upstream_codec"))
@@ -486,9 +487,8 @@ internal static class ClusterTranslator
 
     private static HttpUpstreamOptions LegacyHttp(Wire.Cluster wire, ConfigScope scope)
     {
-        CheckServerNames(wire.UpstreamHttpProtocolOptions, wire, scope.At("upstream_http_protocol_options"));
-        var options = Common(
-            wire.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, HttpUpstreamOptions.Default, scope.At("common_http_protocol_options"));
+        var options = ServerNames(wire.UpstreamHttpProtocolOptions, wire, scope.At("upstream_http_protocol_options"));
+        options = Common(wire.CommonHttpProtocolOptions, wire.MaxRequestsPerConnection, options, scope.At("common_http_protocol_options"));
         bool follows = wire.ProtocolSelection == Wire.Cluster.Types.ClusterProtocolSelection.UseDownstreamProtocol;
         if (!follows && wire.HttpProtocolOptions is not null && wire.Http2ProtocolOptions is not null)
             scope.Reject("http2_protocol_options", "cluster: Both HTTP1 and HTTP2 options may only be configured with non-default 'protocol_selection' values");
@@ -496,15 +496,28 @@ internal static class ClusterTranslator
         return Both(options with { Protocol = protocol }, wire.HttpProtocolOptions, wire.Http2ProtocolOptions, scope);
     }
 
-    // A name that is to be checked and is not would let anybody with a certificate of the authority be the server.
-    private static void CheckServerNames(WireCore.UpstreamHttpProtocolOptions? wire, Wire.Cluster cluster, ConfigScope scope)
+    private static HttpUpstreamOptions ServerNames(WireCore.UpstreamHttpProtocolOptions? wire, Wire.Cluster cluster, ConfigScope scope)
     {
-        if (wire is not { AutoSanValidation: true })
-            return;
+        if (wire is null)
+            return HttpUpstreamOptions.Default;
         if (cluster.TransportSocket is null && cluster.TransportSocketMatches.Count == 0)
-            scope.Ignore("auto_san_validation", "has no effect without TLS");
-        else
-            scope.Reject("auto_san_validation", "is not supported; set sni and auto_sni_san_validation, or match_typed_subject_alt_names, in the UpstreamTlsContext");
+        {
+            if (wire.AutoSni)
+                scope.Ignore("auto_sni", "has no effect without TLS");
+            if (wire.AutoSanValidation)
+                scope.Ignore("auto_san_validation", "has no effect without TLS");
+        }
+        string header = wire.OverrideAutoSniHeader.ToLowerInvariant();
+        if (header.Length > 0 && !(header == ":authority" || Memory.Ascii.IsToken(Encoding.UTF8.GetBytes(header))))
+            scope.Reject("override_auto_sni_header", "must be the name of a header");
+        else if (header.Length > 0 && !wire.AutoSni && !wire.AutoSanValidation)
+            scope.Ignore("override_auto_sni_header", "has no effect without auto_sni or auto_san_validation");
+        return HttpUpstreamOptions.Default with
+        {
+            AutoServerName = wire.AutoSni,
+            AutoSubjectAltName = wire.AutoSanValidation,
+            ServerNameHeader = header.Length == 0 ? HttpUpstreamOptions.Default.ServerNameHeader : Encoding.UTF8.GetBytes(header),
+        };
     }
 
     private static HttpUpstreamOptions Common(WireCore.HttpProtocolOptions? wire, uint? legacyRequestsMax, HttpUpstreamOptions options, ConfigScope scope)

@@ -755,6 +755,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _localHead.Reset();
         _ownTrailers.Reset();
         _info.Reset();
+        UpstreamAlpn = [];
         _owner = null!;
         _stream = null!;
         _request = null!;

@@ -112,6 +112,9 @@ internal abstract class FilterStream : IHeaderFacts
             writer.Write(text[..(part == AddressPart.Whole ? address.Format(text) : address.FormatHost(text))]);
     }
 
+    /// <summary>Protocols that TLS towards the upstream is to offer instead of the configured ones, in their wire form; empty: the configured ones.</summary>
+    internal byte[] UpstreamAlpn { get; set; } = [];
+
     /// <summary>The connection manager's cells on this worker, by <see cref="HttpStats"/>.</summary>
     internal abstract StatsCells Stats { get; }
     internal abstract Connection Downstream { get; }

@@ -4,6 +4,7 @@ using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Filters.Http;
 using Sidecar.Filters.Http.Router;
+using WireAlpn = Istio.Alpn.V2Alpha1;
 using WireCors = Envoy.Extensions.Filters.Http.Cors.V3;
 using WireFault = Envoy.Extensions.Filters.Http.Fault.V3;
 using WireHcm = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
@@ -22,6 +23,7 @@ internal static class HttpFilters
     private static readonly Dictionary<string, Entry> s_filters = new()
     {
         ["envoy.extensions.filters.http.router.v3.Router"] = Terminal("envoy.filters.http.router", WireRouter.Router.Parser, RouterFilter.Create),
+        ["istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"] = Filter("istio.alpn", WireAlpn.FilterConfig.Parser, AlpnFilter.Create),
         ["envoy.extensions.filters.http.cors.v3.Cors"] = Filter("envoy.filters.http.cors", WireCors.Cors.Parser, CorsFilter.Create),
         ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = Filter("envoy.filters.http.fault", WireFault.HTTPFault.Parser, FaultFilter.Create),
     };
@@ -43,7 +45,6 @@ internal static class HttpFilters
         ["istio_authn"] = "replaced by the mTLS identity; no effect yet",
         ["istio.metadata_exchange"] = "peer metadata is not exchanged; no effect yet",
         ["istio.stats"] = "istio metrics are not produced; no effect yet",
-        ["istio.alpn"] = "there is no TLS upstream to negotiate for; no effect yet",
         ["envoy.filters.http.grpc_stats"] = "gRPC message counts are not produced; no effect yet",
     };
 

@@ -75,6 +75,9 @@ internal sealed unsafe class CertificateVerifier
             OpenSsl.X509_STORE_free(store);
     }
 
+    /// <summary>For a context without verification, on a connection that asks for a name: nothing but that name is looked at.</summary>
+    internal static CertificateVerifier NameOnly { get; } = new(new ValidationOptions(), isServer: false);
+
     internal bool IsServer { get; }
 
     /// <summary>Prepares the store the chain is built in.</summary>

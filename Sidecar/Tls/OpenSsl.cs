@@ -195,6 +195,7 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial nint SSL_get_peer_cert_chain(nint ssl);
     [LibraryImport(Ssl)] internal static partial nint SSL_get_certificate(nint ssl);
     [LibraryImport(Ssl)] internal static partial void SSL_get0_alpn_selected(nint ssl, byte** data, uint* length);
+    [LibraryImport(Ssl)] internal static partial void SSL_set_verify(nint ssl, int mode, nint callback);
     [LibraryImport(Ssl)] internal static partial int SSL_set_alpn_protos(nint ssl, byte* protocols, uint length);
     [LibraryImport(Ssl)] internal static partial byte* SSL_get_servername(nint ssl, int type);
     [LibraryImport(Ssl)] internal static partial int SSL_get_peer_signature_type_nid(nint ssl, int* nid);

@@ -46,6 +46,7 @@ internal sealed unsafe class TlsTransport : Transport
     private object? _host;
     private byte[] _serverName = [];
     private ReadOnlyMemory<byte> _protocols;
+    private TlsOverrides? _overrides;
     private nint _ssl;
     private long _lastWriteMs;
     private int _smallLeft;
@@ -79,13 +80,22 @@ internal sealed unsafe class TlsTransport : Transport
     /// <param name="host">Whose sessions may be resumed.</param>
     /// <param name="serverName">Ends in a NUL; asked for instead of the context's own. Empty: the context's.</param>
     /// <param name="protocols">ALPN in its wire form, offered where the context has none. Empty: none.</param>
-    internal static TlsTransport Connect(EventLoop loop, int worker, TlsContext context, object host, byte[] serverName, ReadOnlyMemory<byte> protocols)
+    /// <param name="overrides">What this connection is to be like whatever the context says; null: nothing.</param>
+    internal static TlsTransport Connect(
+        EventLoop loop, int worker, TlsContext context, object host, byte[] serverName, ReadOnlyMemory<byte> protocols, TlsOverrides? overrides = null)
     {
         Debug.Assert(!context.Options.IsServer);
         var transport = Start(loop, worker, context);
         transport._host = host;
         transport._serverName = serverName.Length > 0 ? serverName : context.ServerName;
         transport._protocols = context.Options.Alpn.Count > 0 ? default : protocols;
+        if (overrides is null)
+            return transport;
+        transport._overrides = overrides;
+        if (overrides.ServerName.Length > 0)
+            transport._serverName = overrides.ServerName;
+        if (overrides.Alpn.Length > 0)
+            transport._protocols = overrides.Alpn;
         return transport;
     }
 
@@ -252,9 +262,12 @@ internal sealed unsafe class TlsTransport : Transport
             fixed (byte* protocols = _protocols.Span)
                 OpenSsl.SSL_set_alpn_protos(_ssl, protocols, (uint)_protocols.Length);
         }
+        // As Envoy: a name that must be there is looked for even where nothing else is verified.
+        if (_overrides is { SubjectAltName.Length: > 0 })
+            OpenSsl.SSL_set_verify(_ssl, OpenSsl.VerifyPeer | OpenSsl.VerifyFailIfNoPeerCert, 0);
         if (_context.Options.SessionKeysMax == 0)
             return;
-        nint session = _worker.SessionsOf(_context).Take(_host!);
+        nint session = _worker.SessionsOf(_context).Take(_host!, _overrides);
         if (session == 0)
             return;
         OpenSsl.SSL_set_session(_ssl, session);
@@ -286,12 +299,14 @@ internal sealed unsafe class TlsTransport : Transport
     /// <summary>Called by OpenSSL when it has the peer's certificate.</summary>
     internal bool VerifyPeer(nint store)
     {
-        if (_context.Verifier is not { } verifier)
+        var name = _context.Options.VerifyServerName && _serverName.Length > 0 ? _serverName.AsSpan(0, _serverName.Length - 1) : default;
+        if (_overrides is { SubjectAltName.Length: > 0 })
+            name = _overrides.SubjectAltName;
+        if ((_context.Verifier ?? (name.IsEmpty ? null : CertificateVerifier.NameOnly)) is not { } verifier)
         {
             OpenSsl.X509_STORE_CTX_set_error(store, 0);
             return true;
         }
-        var name = _context.Options.VerifyServerName && _serverName.Length > 0 ? _serverName.AsSpan(0, _serverName.Length - 1) : default;
         var failure = verifier.Verify(store, name, out _verifyProblem);
         if (failure == VerifyFailure.None)
         {
@@ -319,7 +334,7 @@ internal sealed unsafe class TlsTransport : Transport
     {
         if (_host is null || OpenSsl.SSL_SESSION_is_resumable(session) != 1)
             return false;
-        _worker.SessionsOf(_context).Add(_host, session);
+        _worker.SessionsOf(_context).Add(_host, _overrides, session);
         return true;
     }
 
@@ -473,6 +488,7 @@ internal sealed unsafe class TlsTransport : Transport
         _host = null;
         _serverName = [];
         _protocols = default;
+        _overrides = null;
         _ready = _broken = false;
         _smallLeft = 0;
         _lastWriteMs = 0;

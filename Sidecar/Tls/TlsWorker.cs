@@ -197,25 +197,28 @@ internal sealed unsafe class TlsWorker
     private static nint OnControl(nint bio, int command, nint larg, void* parg) => command == OpenSsl.BioCtrlFlush ? 1 : 0;
 }
 
-/// <summary>Sessions a client may resume, by the host that gave them; TLS 1.3's are used once (RFC 8446 appendix C.4).</summary>
+/// <summary>
+/// Sessions a client may resume, by the host that gave them and what was asked of it: a certificate that was verified for one name says nothing about
+/// another. TLS 1.3's are used once (RFC 8446 appendix C.4).
+/// </summary>
 /// <remarks>Worker-owned; lives as long as its context.</remarks>
 internal sealed class SessionCache(int perHost)
 {
     /// <summary>Hosts remembered; each session is a few KiB.</summary>
     private const int HostsMax = 256;
 
-    private readonly Dictionary<object, List<nint>> _hosts = [];
+    private readonly Dictionary<(object, TlsOverrides?), List<nint>> _hosts = [];
 
     ~SessionCache() => Clear();
 
     /// <summary>Takes over a reference.</summary>
-    internal void Add(object host, nint session)
+    internal void Add(object host, TlsOverrides? overrides, nint session)
     {
-        if (!_hosts.TryGetValue(host, out var sessions))
+        if (!_hosts.TryGetValue((host, overrides), out var sessions))
         {
             if (_hosts.Count >= HostsMax)
                 Clear();
-            _hosts.Add(host, sessions = new List<nint>(perHost));
+            _hosts.Add((host, overrides), sessions = new List<nint>(perHost));
         }
         if (sessions.Count >= perHost)
         {
@@ -227,9 +230,9 @@ internal sealed class SessionCache(int perHost)
     }
 
     /// <summary>The newest session of a host, with a reference for the caller; 0 when there is none.</summary>
-    internal nint Take(object host)
+    internal nint Take(object host, TlsOverrides? overrides)
     {
-        if (!_hosts.TryGetValue(host, out var sessions) || sessions.Count == 0)
+        if (!_hosts.TryGetValue((host, overrides), out var sessions) || sessions.Count == 0)
             return 0;
         nint session = sessions[^1];
         if (OpenSsl.SSL_SESSION_get_protocol_version(session) == OpenSsl.Tls13)

@@ -6,6 +6,7 @@ using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using Sidecar.Upstream.LoadBalancing;
 using Sidecar.Upstream.Pools;
 
@@ -32,6 +33,8 @@ internal sealed class Cluster : ITimerOwner
     private LoopTimer? _cleanup;
     private Stack<HttpPoolConnection>? _spareHttp1;
     private Stack<HttpPoolConnection>? _spareHttp2;
+    private Stack<HttpPoolConnection>? _spareNegotiated;
+    private TlsOverrides.Cache? _overrides;
 
     internal Cluster(EventLoop loop, ClusterConfig config, HostSet hosts, int worker, FastRandom random)
     {
@@ -153,13 +156,20 @@ internal sealed class Cluster : ITimerOwner
     /// <param name="downstream">What the downstream speaks; matters with use_downstream_protocol_config.</param>
     /// <param name="priority">Whose circuit breakers count.</param>
     /// <param name="source">The caller's address to come from; null: the cluster's own.</param>
-    internal HttpPool HttpPool(HostState host, HttpVersion downstream, RoutingPriority priority = RoutingPriority.Default, OriginalSource? source = null) =>
-        host.HttpPool(UpstreamVersion(downstream), priority, source);
+    /// <param name="overrides">What the request asks of TLS; null: nothing. Without meaning for a host that is spoken to in the clear.</param>
+    internal HttpPool HttpPool(
+        HostState host, HttpVersion downstream, RoutingPriority priority = RoutingPriority.Default, OriginalSource? source = null, TlsOverrides? overrides = null) =>
+        host.HttpPool(UpstreamVersion(downstream), priority, source, overrides is not null && host.Host.Transport.NegotiatesProtocol ? overrides : null);
 
-    /// <summary>The protocol a request from such a downstream goes out in.</summary>
+    /// <summary>What a request asks of TLS, as one object however often it is asked.</summary>
+    internal TlsOverrides Overrides(byte[] alpn, ReadOnlySpan<byte> serverName, ReadOnlySpan<byte> subjectAltName) =>
+        (_overrides ??= new TlsOverrides.Cache()).Get(alpn, serverName, subjectAltName);
+
+    /// <summary>The protocol a request from such a downstream goes out in; none where the handshake decides.</summary>
     internal HttpVersion UpstreamVersion(HttpVersion downstream) => Config.Http.Protocol switch
     {
         UpstreamProtocol.Http2 => HttpVersion.Http2,
+        UpstreamProtocol.Negotiated => HttpVersion.None,
         UpstreamProtocol.Downstream => downstream == HttpVersion.Http2 ? HttpVersion.Http2 : HttpVersion.Http11,
         _ => HttpVersion.Http11,
     };
@@ -185,7 +195,7 @@ internal sealed class Cluster : ITimerOwner
     /// <summary>A connection object, its codec included, from those that closed, or a new one.</summary>
     internal HttpPoolConnection RentConnection(HttpVersion protocol)
     {
-        var spares = protocol == HttpVersion.Http2 ? _spareHttp2 : _spareHttp1;
+        var spares = protocol == HttpVersion.None ? _spareNegotiated : protocol == HttpVersion.Http2 ? _spareHttp2 : _spareHttp1;
         return spares is not null && spares.TryPop(out var spare) ? spare : new HttpPoolConnection(this, protocol);
     }
 
@@ -194,7 +204,7 @@ internal sealed class Cluster : ITimerOwner
     {
         if (IsDraining)
             return;
-        var spares = connection.Protocol == HttpVersion.Http2 ? _spareHttp2 ??= new() : _spareHttp1 ??= new();
+        var spares = connection.Kind == HttpVersion.None ? _spareNegotiated ??= new() : connection.Kind == HttpVersion.Http2 ? _spareHttp2 ??= new() : _spareHttp1 ??= new();
         if (spares.Count < SparesMax)
             spares.Push(connection);
     }

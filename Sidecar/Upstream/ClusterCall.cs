@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using System.Text;
 using Sidecar.Http;
 using Sidecar.Loop;
 using Sidecar.Net;
@@ -59,6 +60,9 @@ internal abstract class ClusterCall : HttpPoolWaiter, ITimerOwner
     /// <summary>The protocol it needs of this cluster; null with the reason when the cluster does not speak it.</summary>
     protected abstract HttpVersion? Version(Cluster cluster, out string problem);
 
+    /// <summary>The host the request names.</summary>
+    protected abstract string Authority { get; }
+
     /// <summary>The stream is open and nothing has been sent on it.</summary>
     protected abstract void OnOpened();
 
@@ -114,7 +118,8 @@ internal abstract class ClusterCall : HttpPoolWaiter, ITimerOwner
             Fail(Failure.NoHealthyUpstream.Row().Body);
             return;
         }
-        _pool = host.HttpPool(version, RoutingPriority.Default);
+        var tls = host.Host.Transport.NegotiatesProtocol ? ServerNames.Overrides(cluster, Encoding.UTF8.GetBytes(Authority), []) : null;
+        _pool = host.HttpPool(version, RoutingPriority.Default, overrides: tls);
         _pool.NewStream(this);
     }
 

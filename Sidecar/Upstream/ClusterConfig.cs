@@ -48,6 +48,15 @@ internal sealed record HttpUpstreamOptions
     /// <summary>Streams one connection carries in its life; 0: no limit.</summary>
     internal uint MaxRequestsPerConnection { get; init; }
 
+    /// <summary>TLS asks for the host that the request names.</summary>
+    internal bool AutoServerName { get; init; }
+
+    /// <summary>The certificate must be for the host that the request names.</summary>
+    internal bool AutoSubjectAltName { get; init; }
+
+    /// <summary>Header that names that host, where a request has it; empty: the authority does.</summary>
+    internal byte[] ServerNameHeader { get; init; } = [];
+
     /// <summary>Longest life of a stream towards this cluster, for the router; 0: no limit.</summary>
     internal long MaxStreamDurationMs { get; init; }
 }

@@ -89,8 +89,10 @@ internal sealed class GrpcCall : ClusterCall
     protected override HttpVersion? Version(Cluster cluster, out string problem)
     {
         problem = $"cluster {_target.Cluster} does not speak HTTP/2: give it http2_protocol_options";
-        return cluster.Config.Http.Protocol is UpstreamProtocol.Http1 ? null : HttpVersion.Http2;
+        return cluster.Config.Http.Protocol is UpstreamProtocol.Http1 ? null : cluster.UpstreamVersion(HttpVersion.Http2);
     }
+
+    protected override string Authority => _target.Authority.Length > 0 ? _target.Authority : _target.Cluster;
 
     protected override void OnOpened()
     {
@@ -98,7 +100,7 @@ internal sealed class GrpcCall : ClusterCall
         head.Add(HeaderId.Method, "POST"u8);
         head.Add(HeaderId.Scheme, "http"u8);
         head.Add(HeaderId.Path, Encoding.UTF8.GetBytes(_path));
-        head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(_target.Authority.Length > 0 ? _target.Authority : _target.Cluster));
+        head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(Authority));
         head.Add(HeaderId.Te, "trailers"u8);
         head.Add(HeaderId.ContentType, "application/grpc"u8);
         if (TimeoutMs > 0)

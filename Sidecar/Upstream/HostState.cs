@@ -1,6 +1,7 @@
 using System.Collections.Generic;
 using Sidecar.Net;
 using Sidecar.Telemetry;
+using Sidecar.Tls;
 using Sidecar.Upstream.Pools;
 
 namespace Sidecar.Upstream;
@@ -9,7 +10,7 @@ namespace Sidecar.Upstream;
 /// <remarks>Worker-owned. Stays the same through endpoint updates as long as the host does; drains when the host goes.</remarks>
 internal sealed class HostState(Cluster cluster, Host host)
 {
-    // By protocol (HTTP/1, HTTP/2) and priority; most hosts ever use one.
+    // By protocol (HTTP/1, HTTP/2) and priority; most hosts ever use one. Where the handshake decides it is always the second.
     private HttpPool? _http1;
     private HttpPool? _http2;
     private HttpPool? _http1High;
@@ -17,8 +18,9 @@ internal sealed class HostState(Cluster cluster, Host host)
     private TcpPool? _tcp;
     private TcpPool? _tcpHigh;
 
-    // By the caller's address, where connections come from it. Only pools with something in them: they leave by Forget.
-    private Dictionary<(OriginalSource, HttpVersion, RoutingPriority), HttpPool>? _bySource;
+    // By what the caller adds: its address, where connections come from it, and what it asks of TLS. Those that callers make up leave by Forget, once empty.
+    private Dictionary<(OriginalSource?, TlsOverrides?, HttpVersion, RoutingPriority), HttpPool>? _byCaller;
+    private HttpPool? _lastByCaller;
 
     internal Cluster Cluster { get; } = cluster;
     internal Host Host { get; } = host;
@@ -35,36 +37,54 @@ internal sealed class HostState(Cluster cluster, Host host)
     /// <summary>Nothing is connected or connecting to it.</summary>
     internal bool IsIdle =>
         (_http1?.IsIdle ?? true) && (_http2?.IsIdle ?? true) && (_http1High?.IsIdle ?? true) && (_http2High?.IsIdle ?? true)
-        && (_tcp?.IsIdle ?? true) && (_tcpHigh?.IsIdle ?? true) && _bySource is null or { Count: 0 };
+        && (_tcp?.IsIdle ?? true) && (_tcpHigh?.IsIdle ?? true) && AreCallersIdle;
 
-    /// <summary>The pool for a protocol, made at first use.</summary>
-    internal HttpPool HttpPool(HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null)
+    /// <summary>The pool for a protocol (none: whichever the handshake agrees on), made at first use.</summary>
+    internal HttpPool HttpPool(HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null, TlsOverrides? overrides = null)
     {
-        if (source is not null)
-            return PoolFrom(source, protocol, priority);
+        if (source is not null || overrides is not null)
+            return PoolOfCaller(source, overrides, protocol, priority);
         bool high = priority == RoutingPriority.High;
-        if (protocol == HttpVersion.Http2)
-            return high ? _http2High ??= NewPool(HttpVersion.Http2, priority) : _http2 ??= NewPool(HttpVersion.Http2, priority);
-        return high ? _http1High ??= NewPool(HttpVersion.Http11, priority) : _http1 ??= NewPool(HttpVersion.Http11, priority);
+        if (protocol is HttpVersion.Http2 or HttpVersion.None)
+            return high ? _http2High ??= new HttpPool(this, protocol, priority) : _http2 ??= new HttpPool(this, protocol, priority);
+        return high ? _http1High ??= new HttpPool(this, protocol, priority) : _http1 ??= new HttpPool(this, protocol, priority);
     }
 
-    private HttpPool PoolFrom(OriginalSource source, HttpVersion protocol, RoutingPriority priority)
+    private HttpPool PoolOfCaller(OriginalSource? source, TlsOverrides? overrides, HttpVersion protocol, RoutingPriority priority)
     {
-        _bySource ??= [];
-        if (!_bySource.TryGetValue((source, protocol, priority), out var pool))
-            _bySource.Add((source, protocol, priority), pool = NewPool(protocol, priority, source));
-        return pool;
+        // In a mesh every request asks for the same.
+        if (_lastByCaller is { } last && last.Overrides == overrides && last.Source == source && last.Protocol == protocol && last.Priority == priority)
+            return last;
+        _byCaller ??= [];
+        if (!_byCaller.TryGetValue((source, overrides, protocol, priority), out var pool))
+            _byCaller.Add((source, overrides, protocol, priority), pool = new HttpPool(this, protocol, priority, source, overrides));
+        return _lastByCaller = pool;
     }
 
-    private HttpPool NewPool(HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null) => new(this, protocol, priority, source);
-
-    /// <summary>Nothing is left in a pool of a caller's address.</summary>
+    /// <summary>Nothing is left in a pool of a caller's own.</summary>
     internal void Forget(HttpPool pool)
     {
-        var key = (pool.Source!, pool.Protocol, pool.Priority);
+        if (_lastByCaller == pool)
+            _lastByCaller = null;
+        var key = (pool.Source, pool.Overrides, pool.Protocol, pool.Priority);
         // While its last waiters were told, one of them may have begun a new pool.
-        if (_bySource!.TryGetValue(key, out var present) && present == pool)
-            _bySource.Remove(key);
+        if (_byCaller!.TryGetValue(key, out var present) && present == pool)
+            _byCaller.Remove(key);
+    }
+
+    private bool AreCallersIdle
+    {
+        get
+        {
+            if (_byCaller is null)
+                return true;
+            foreach (var pool in _byCaller.Values)
+            {
+                if (!pool.IsIdle)
+                    return false;
+            }
+            return true;
+        }
     }
 
     /// <summary>The pool of plain connections, made at first use.</summary>
@@ -81,7 +101,7 @@ internal sealed class HostState(Cluster cluster, Host host)
         _http2High?.Drain();
         _tcp?.Drain();
         _tcpHigh?.Drain();
-        foreach (var pool in PoolsBySource())
+        foreach (var pool in PoolsOfCallers())
             pool.Drain();
     }
 
@@ -94,10 +114,10 @@ internal sealed class HostState(Cluster cluster, Host host)
         _http2High?.CloseAll();
         _tcp?.CloseAll();
         _tcpHigh?.CloseAll();
-        foreach (var pool in PoolsBySource())
+        foreach (var pool in PoolsOfCallers())
             pool.CloseAll();
     }
 
     // A copy: those that become idle leave the table meanwhile.
-    private HttpPool[] PoolsBySource() => _bySource is null ? [] : [.. _bySource.Values];
+    private HttpPool[] PoolsOfCallers() => _byCaller is null ? [] : [.. _byCaller.Values];
 }

@@ -59,13 +59,15 @@ internal sealed class HttpCall : ClusterCall
         return cluster.UpstreamVersion(HttpVersion.Http11);
     }
 
+    protected override string Authority => _request.Authority;
+
     protected override void OnOpened()
     {
         var head = new RequestHead { Version = HttpVersion.Http11, Framing = new BodyFraming(BodyKind.Length, _request.Body.Length) };
         head.Add(HeaderId.Method, "POST"u8);
         head.Add(HeaderId.Scheme, "http"u8);
         head.Add(HeaderId.Path, Encoding.UTF8.GetBytes(_request.Path));
-        head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(_request.Authority));
+        head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(Authority));
         head.Add(HeaderId.ContentType, Encoding.UTF8.GetBytes(_request.ContentType));
         Span<byte> digits = stackalloc byte[20];
         head.Add(HeaderId.ContentLength, digits[..Ascii.FormatDecimal(_request.Body.Length, digits)]);

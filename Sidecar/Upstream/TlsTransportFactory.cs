@@ -2,7 +2,6 @@ using System;
 using System.Text;
 using Sidecar.Loop;
 using Sidecar.Net;
-using Sidecar.Telemetry;
 using Sidecar.Tls;
 
 namespace Sidecar.Upstream;
@@ -11,25 +10,18 @@ namespace Sidecar.Upstream;
 /// <remarks>Shared immutable but for the slot, whose context is replaced when a secret changes.</remarks>
 internal sealed class TlsTransportFactory(TlsContextSlot slot) : TransportFactory
 {
-    // Offered where the configuration names no protocols: what the pool is about to speak.
-    private static readonly byte[] s_http1 = "\bhttp/1.1"u8.ToArray();
-    private static readonly byte[] s_http2 = "\x02h2"u8.ToArray();
-
     internal override string Name => "envoy.transport_sockets.tls";
+
+    internal override bool NegotiatesProtocol => true;
 
     internal TlsContextSlot Slot => slot;
 
-    internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol)
+    internal override Transport Create(Host host, EventLoop loop, int worker, ReadOnlyMemory<byte> offered, TlsOverrides? overrides = null)
     {
         if (slot.Take(worker) is not { } context)
             return NotReadyTransport.Instance;
         byte[] serverName = context.Options.ServerNameOfHost ? HostName(host) : [];
-        return TlsTransport.Connect(loop, worker, context, host, serverName, protocol switch
-        {
-            HttpVersion.Http2 => s_http2,
-            HttpVersion.Http11 or HttpVersion.Http10 => s_http1,
-            _ => default,
-        });
+        return TlsTransport.Connect(loop, worker, context, host, serverName, offered, overrides);
     }
 
     // An address is no server name (RFC 6066 section 3).

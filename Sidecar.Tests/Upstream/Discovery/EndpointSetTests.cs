@@ -5,6 +5,7 @@ using Sidecar.Loop;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using Xunit;
@@ -87,6 +88,6 @@ public sealed class EndpointSetTests
     private sealed class Named(string name) : TransportFactory
     {
         internal override string Name => name;
-        internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => RawTransport.Instance;
+        internal override Transport Create(Host host, EventLoop loop, int worker, ReadOnlyMemory<byte> offered, TlsOverrides? overrides = null) => RawTransport.Instance;
     }
 }

@@ -7,6 +7,7 @@ using Sidecar.Loop;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Pools;
 using Xunit;
@@ -616,7 +617,7 @@ public sealed class HttpPoolTests : IDisposable
     private sealed class SilentTransports : TransportFactory
     {
         internal override string Name => "silent";
-        internal override Transport Create(Host host, EventLoop loop, int worker, HttpVersion protocol) => new ScriptedTransport { HandshakeSteps = int.MaxValue };
+        internal override Transport Create(Host host, EventLoop loop, int worker, ReadOnlyMemory<byte> offered, TlsOverrides? overrides = null) => new ScriptedTransport { HandshakeSteps = int.MaxValue };
     }
 
     [Fact]

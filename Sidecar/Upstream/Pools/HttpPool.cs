@@ -3,11 +3,13 @@ using Sidecar.Http;
 using Sidecar.Memory;
 using Sidecar.Net;
 using Sidecar.Telemetry;
+using Sidecar.Tls;
 
 namespace Sidecar.Upstream.Pools;
 
 /// <summary>
-/// HTTP connections of one worker to one host, in one protocol and priority, from an address of ours or from one caller's. A connection is in one list:
+/// HTTP connections of one worker to one host, in one protocol (or in whichever the handshake of each agrees on) and priority, from an address of ours or
+/// from one caller's. A connection is in one list:
 /// <code>
 ///   connecting ─→ ready ⇄ busy ─→ draining ─→ closed
 ///        └───────────┴───────┴──────┴───────────┘
@@ -32,17 +34,25 @@ internal sealed class HttpPool
     private IntrusiveList<HttpPoolWaiter>? _failing;
     private bool _draining;
     private bool _countsAsPool;
+    private HttpVersion _spoken;
 
-    internal HttpPool(HostState host, HttpVersion protocol, RoutingPriority priority, OriginalSource? source)
+    internal HttpPool(HostState host, HttpVersion protocol, RoutingPriority priority, OriginalSource? source = null, TlsOverrides? overrides = null)
     {
         _host = host;
         _cluster = host.Cluster;
         _priority = priority;
         Protocol = protocol;
         Source = source;
+        Overrides = overrides;
+        // Until a handshake says otherwise, as Envoy.
+        _spoken = protocol == HttpVersion.None ? HttpVersion.Http2 : protocol;
     }
 
+    /// <summary>None: what each connection's handshake agrees on (auto_config).</summary>
     internal HttpVersion Protocol { get; }
+
+    /// <summary>What its connections ask for that the cluster's TLS configuration does not say; null: nothing.</summary>
+    internal TlsOverrides? Overrides { get; }
 
     /// <summary>The caller's address that its connections come from; null: the cluster's own.</summary>
     internal OriginalSource? Source { get; }
@@ -125,6 +135,7 @@ internal sealed class HttpPool
 
     internal void OnConnected(HttpPoolConnection connection)
     {
+        _spoken = connection.Protocol;
         Place(connection);
         ServePending();
     }
@@ -233,7 +244,7 @@ internal sealed class HttpPool
     // As many connections are under way as those waiting will fill: one each for HTTP/1, one for up to max_concurrent_streams for HTTP/2.
     private void ConnectIfShort()
     {
-        long perConnection = Protocol == HttpVersion.Http2 ? _cluster.Config.Http.Http2.MaxConcurrentStreams : 1;
+        long perConnection = _spoken == HttpVersion.Http2 ? _cluster.Config.Http.Http2.MaxConcurrentStreams : 1;
         if (_cluster.Config.Http.MaxRequestsPerConnection is > 0 and var requestsMax && requestsMax < perConnection)
             perConnection = requestsMax;
         while (_pending.Count > _connecting.Count * perConnection && TryConnect())
@@ -269,12 +280,12 @@ internal sealed class HttpPool
         EndIfIdle();
     }
 
-    // A pool counts against max_connection_pools while anything is in it. One of a caller's address does not outlive that: callers are many, and go.
+    // A pool counts against max_connection_pools while anything is in it. One of a caller's address or names does not outlive that: callers are many, and go.
     private void EndIfIdle()
     {
         if (!IsIdle)
             return;
-        if (Source is not null)
+        if (Source is not null || Overrides is { HasNames: true })
             _host.Forget(this);
         if (!_countsAsPool)
             return;

@@ -31,12 +31,17 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private readonly EventLoop _loop;
     private readonly Cluster _cluster;
     private readonly BufferChain _output;
-    private readonly HttpClientCodec _codec;
+    private readonly Events _events;
     private readonly Handler _handler;
     private readonly LoopWork _settle;
     private readonly LoopTimer _idleTimer;
     private readonly LoopTimer _durationTimer;
     private readonly LoopTimer _tickTimer;
+
+    // One of the two below. Where the handshake chooses the protocol there is none from one connection's end to the next one's handshake.
+    private HttpClientCodec _codec = null!;
+    private HttpClientCodec? _http1Codec;
+    private HttpClientCodec? _http2Codec;
 
     private HttpPool? _pool;
     private Connection? _connection;
@@ -68,7 +73,10 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _cluster = cluster;
         _loop = cluster.Loop;
         _output = new BufferChain(_loop.Slab);
-        _codec = ClientCodecs.Create(_loop, protocol, _output, new Events(this), cluster.Config);
+        _events = new Events(this);
+        Kind = protocol;
+        if (protocol != HttpVersion.None)
+            ChooseCodec(protocol);
         _handler = new Handler(this);
         _settle = new LoopWork(this);
         _idleTimer = new LoopTimer(this, TimerIdle);
@@ -80,6 +88,11 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
 
     /// <summary>Unique on this worker since its start.</summary>
     internal ulong Id { get; private set; }
+
+    /// <summary>What it was made for; none: what the handshake agrees on.</summary>
+    internal HttpVersion Kind { get; }
+
+    /// <summary>What is spoken on it; known once it is connected.</summary>
     internal HttpVersion Protocol => _codec.Version;
     internal HostState Host => _pool!.Host;
     internal Address LocalAddress => _connection is { } connection ? connection.LocalAddress : default;
@@ -125,15 +138,26 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         var stats = _cluster.Stats;
         stats.Inc(ClusterStats.UpstreamCxTotal);
         stats.Inc(ClusterStats.UpstreamCxActive);
-        stats.Inc(Protocol == HttpVersion.Http2 ? ClusterStats.UpstreamCxHttp2Total : ClusterStats.UpstreamCxHttp1Total);
+        if (Kind != HttpVersion.None)
+            CountProtocol();
         host.Cells.CxTotal++;
         host.Cells.CxActive++;
         config.Breakers.Add(Resource.Connections, pool.Priority, _cluster.Worker);
 
         _connection = Connector.Connect(
-            _loop, host.Host.Address, pool.Source, config.Connect, host.Host.Transport.Create(host.Host, _loop, _cluster.Worker, Protocol), _handler, config.ConnectTimeoutMs);
+            _loop, host.Host.Address, pool.Source, config.Connect,
+            host.Host.Transport.Create(host.Host, _loop, _cluster.Worker, OfferedProtocols.Of(Kind), pool.Overrides), _handler, config.ConnectTimeoutMs);
         _connection.SetWatermarks(config.BufferLimitBytes);
     }
+
+    // Kept for the connection that comes after, which may be one of either protocol.
+    private void ChooseCodec(HttpVersion protocol)
+    {
+        ref var kept = ref protocol == HttpVersion.Http2 ? ref _http2Codec : ref _http1Codec;
+        _codec = kept ??= ClientCodecs.Create(_loop, protocol, _output, _events, _cluster.Config);
+    }
+
+    private void CountProtocol() => _cluster.Stats.Inc(Protocol == HttpVersion.Http2 ? ClusterStats.UpstreamCxHttp2Total : ClusterStats.UpstreamCxHttp1Total);
 
     internal ClientStream OpenStream(ResponseSink sink)
     {
@@ -226,6 +250,12 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
 
     private void OnConnected()
     {
+        if (Kind == HttpVersion.None)
+        {
+            // Nothing agreed on, or a protocol with a name of its own: HTTP/1.1, as Envoy.
+            ChooseCodec(_connection!.Transport.Protocol.SequenceEqual("h2"u8) ? HttpVersion.Http2 : HttpVersion.Http11);
+            CountProtocol();
+        }
         _state = State.Open;
         _connectedMs = _loop.NowMs;
         var http = _cluster.Config.Http;
@@ -379,7 +409,9 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     /// <summary>End of the turn in which it closed: clean, and back to the cluster's spares.</summary>
     public void OnRelease()
     {
-        _codec.Reset();
+        _codec?.Reset();
+        if (Kind == HttpVersion.None)
+            _codec = null!;
         _output.Clear();
         _connection = null;
         _pool = null;

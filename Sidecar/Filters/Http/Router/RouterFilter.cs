@@ -7,6 +7,7 @@ using Sidecar.Net;
 using Sidecar.Routing;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Upstream.LoadBalancing;
 using Sidecar.Upstream.Pools;
@@ -52,6 +53,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     private WeightedCluster? _weighted;
     private Cluster _cluster = null!;
     private Timeouts _timeouts;
+    private TlsOverrides? _tls;
     private HeaderMap? _trailers;
     private bool _requestHeadEnds;
     private bool _requestEnded;
@@ -111,6 +113,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _timeouts = Timeouts.Read(head, _action, cluster.Config.Http.MaxStreamDurationMs);
         _retry.Begin(head, _action, cluster, hasBody: !endStream);
         RequestRewrite.Apply(head, route, _weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
+        _tls = ServerNames.Overrides(cluster, head, Stream.UpstreamAlpn);
         _keepsForRetry = _retry.IsEnabled && !endStream;
         if (_timeouts.MaxStreamMs > 0)
             _loop.Schedule(_maxDurationTimer, _timeouts.MaxStreamMs);
@@ -180,6 +183,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _action = null!;
         _weighted = null;
         _cluster = null!;
+        _tls = null;
         _trailers = null;
         _requestHeadEnds = _requestEnded = _keepsForRetry = _requestPaused = _downstreamBlocked = _responseStarted = _done = false;
     }
@@ -236,7 +240,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
-        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority, Stream.Downstream.OriginalSource));
+        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority, Stream.Downstream.OriginalSource, _tls));
     }
 
     /// <summary>The stream is open: the head, and as much of the body as there is.</summary>

@@ -24,6 +24,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
     private HttpPool? _pool;
     private HostState? _host;
     private ClientStream? _stream;
+    private HttpVersion _protocol;
     private bool _sentEnd;
     private bool _receivedEnd;
     private bool _pausedReceiving;
@@ -127,6 +128,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
         _state = State.Open;
         _stream = stream;
         _host = host;
+        _protocol = connection.Protocol;
         _router.Stream.Info.UpstreamTls = (connection.Connection?.Transport as TlsTransport)?.Facts;
         _router.OnTryReady();
     }
@@ -188,7 +190,7 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
     // As Envoy, which counts resets where streams share a connection; with HTTP/1 they are the connection's ends.
     private void Count(int stat)
     {
-        if (_pool!.Protocol == HttpVersion.Http2)
+        if (_protocol == HttpVersion.Http2)
             _host!.Cluster.Stats.Inc(stat);
     }
 
