@@ -159,10 +159,49 @@ public sealed class TlsTranslatorTests : IDisposable
         var second = slot.Current;
         Set(("default", Secret(next)), ("ROOTCA", Roots(_ca)));
         Assert.Same(second, slot.Current);
-        Set(("default", Secret(new TestCert(_cert.ChainPem, next.KeyPem, _cert.Der))), ("ROOTCA", Roots(_ca)));
+        Assert.Contains("the key does not belong to the certificate", TrySet("default", Secret(new TestCert(_cert.ChainPem, next.KeyPem, _cert.Der))));
         Assert.Same(second, slot.Current);
+        _secrets.Remove("default");
+        Assert.Same(second, slot.Current);
+    }
+
+    [Fact]
+    public void Secret_ThatOneContextCannotUse_ChangesNoneOfThem()
+    {
+        Set(("default", Secret(_cert)), ("ROOTCA", Roots(_ca)));
+        var plain = Accept(scope => DownstreamSlot(Sds.Replace("""{"match_typed_subject_alt_names":[{"san_type":"URI","matcher":{"prefix":"spiffe://cluster.local/"} }]}""", "{}", StringComparison.Ordinal), scope));
+        var named = Accept(scope => DownstreamSlot(Sds, scope));
+        var before = (plain.Current, named.Current);
+        // Names without authorities to believe them.
+        Assert.Contains("without trusted CA is insecure", TrySet("ROOTCA", """{"validation_context":{} }"""));
+        Assert.Equal(before, (plain.Current, named.Current));
+        // What was refused is not what a change is compared with.
         Set(("ROOTCA", Roots(_ca)));
-        Assert.Same(second, slot.Current);
+        Assert.Equal(before, (plain.Current, named.Current));
+    }
+
+    [Fact]
+    public void Folders_AreFoundOnce_AlsoThoseOfASecretThatMovesToFiles()
+    {
+        using var other = new TestFolder();
+        var found = new System.Collections.Generic.List<string>();
+        _secrets.FolderFound = found.Add;
+        Set(("default", Secret(_cert)), ("ROOTCA", Roots(_ca)));
+        var slots = Enumerable.Range(0, 3).Select(_ => Accept(scope => DownstreamSlot(Sds, scope))).ToArray();
+        Assert.Empty(found);
+        string chain = other.Write("tls.crt", _cert.ChainPem), key = other.Write("tls.key", _cert.KeyPem);
+        Set(("default", $$"""{"tls_certificate":{"certificate_chain":{"filename":"{{chain}}"},"private_key":{"filename":"{{key}}"} } }"""));
+        Assert.Equal([other.Path], found);
+        var next = _ca.Server("a.test");
+        var failed = new System.Collections.Generic.List<string>();
+        _secrets.RotationFailed = failed.Add;
+        other.Write("tls.crt", next.ChainPem);
+        Assert.Equal(0, _secrets.RefreshFiles());
+        Assert.Contains("default", failed);
+        other.Write("tls.key", next.KeyPem);
+        Assert.Equal(3, _secrets.RefreshFiles());
+        Assert.All(slots, slot => Assert.Equal(next.Fingerprint, slot.Current!.Certificates[0].Info.Sha256));
+        Assert.Single(found);
     }
 
     [Fact]
@@ -225,8 +264,14 @@ public sealed class TlsTranslatorTests : IDisposable
 
     private static string Roots(TestCa ca) => $$"""{"validation_context":{"trusted_ca":{{Inline(ca.Pem)}} } }""";
 
-    private void Set(params (string Name, string Json)[] secrets) => _secrets.Update(secrets.ToDictionary(
-        secret => secret.Name, secret => Envoy.Extensions.TransportSockets.Tls.V3.Secret.Parser.ParseFrom(Bytes("Secret", secret.Json))));
+    private void Set(params (string Name, string Json)[] secrets)
+    {
+        foreach (var (name, json) in secrets)
+            Assert.Null(TrySet(name, json));
+    }
+
+    private string? TrySet(string name, string json) =>
+        _secrets.Set(name, Envoy.Extensions.TransportSockets.Tls.V3.Secret.Parser.ParseFrom(Bytes("Secret", json)));
 
     private TlsContext Downstream(string json) => Accept(scope => DownstreamSlot(json, scope)).Current!;
 

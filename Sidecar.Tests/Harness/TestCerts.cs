@@ -3,6 +3,7 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using System.Text.Json;
 
 namespace Sidecar.Tests.Harness;
 
@@ -34,6 +35,11 @@ internal sealed class TestCa : IDisposable
 
     /// <summary>The authority's certificate.</summary>
     internal string Pem => _certificate.ExportCertificatePem() + "\n";
+
+    /// <summary>Members of a Secret with this authority.</summary>
+    internal string Secret => $$"""
+        "validation_context": {"trusted_ca": {"inline_string": {{JsonSerializer.Serialize(Pem)}} } }
+        """;
 
     /// <summary>An authority below this one.</summary>
     internal TestCa Intermediate(string name)
@@ -127,6 +133,11 @@ internal sealed record TestCert(string ChainPem, string KeyPem, byte[] Der)
 {
     internal byte[] Chain => Encoding.ASCII.GetBytes(ChainPem);
     internal byte[] Key => Encoding.ASCII.GetBytes(KeyPem);
+
+    /// <summary>Members of a Secret with this certificate and its key.</summary>
+    internal string Secret => $$"""
+        "tls_certificate": {"certificate_chain": {"inline_string": {{JsonSerializer.Serialize(ChainPem)}} }, "private_key": {"inline_string": {{JsonSerializer.Serialize(KeyPem)}} } }
+        """;
 
     /// <summary>SHA-256 of the certificate in hexadecimal.</summary>
     internal string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(Der));

@@ -19,6 +19,7 @@ internal sealed class TestSnapshot
     private readonly SortedDictionary<string, JsonObject> _clusters = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, JsonObject> _routes = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, JsonObject> _endpoints = new(StringComparer.Ordinal);
+    private readonly SortedDictionary<string, JsonObject> _secrets = new(StringComparer.Ordinal);
 
     /// <summary>An HTTP listener on loopback with inline routes.</summary>
     /// <param name="routes">Routes of one virtual host for every domain, as JSON objects joined by commas; see <see cref="To"/> and <see cref="Answer"/>.</param>
@@ -145,6 +146,39 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>A secret.</summary>
+    /// <param name="content">Its members besides the name; see <see cref="TestCert.Secret"/>.</param>
+    internal TestSnapshot Secret(string name, string content)
+    {
+        _secrets[name] = Object("""
+            {"name": "$name", "secret": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", "name": "$name", $content}}
+            """, ("name", name), ("content", content));
+        return this;
+    }
+
+    /// <summary>A STATIC HTTP/2 cluster of a Unix socket.</summary>
+    internal TestSnapshot PipeCluster(string name, string path)
+    {
+        Cluster(name, http2: true, 1);
+        _clusters[name]["cluster"]!["load_assignment"]!["endpoints"]![0]!["lb_endpoints"]![0]!["endpoint"]!["address"] = Object("""{"pipe": {"path": "$path"}}""", ("path", path));
+        return this;
+    }
+
+    /// <summary>Members of a CommonTlsContext that takes its certificate, and the authorities it believes, as Istio's do: secrets <c>default</c> and <c>ROOTCA</c>.</summary>
+    /// <param name="source">The ConfigSource of both.</param>
+    /// <param name="sans">match_typed_subject_alt_names' members.</param>
+    internal static string SdsContext(string source, string sans = "") => Fill("""
+        "common_tls_context": {"tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": $source}],
+         "combined_validation_context": {"default_validation_context": {"match_typed_subject_alt_names": [$sans]},
+          "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": $source}}}
+        """, ("source", source), ("sans", sans));
+
+    /// <summary>A ConfigSource as Istio's agent is asked: a gRPC stream to a cluster.</summary>
+    internal static string GrpcSource(string cluster, bool delta = false, string timeout = "0s") => Fill("""
+        {"api_config_source": {"api_type": "$type", "set_node_on_first_message_only": true, "transport_api_version": "V3",
+         "grpc_services": [{"envoy_grpc": {"cluster_name": "$cluster"}}]}, "initial_fetch_timeout": "$timeout", "resource_api_version": "V3"}
+        """, ("type", delta ? "DELTA_GRPC" : "GRPC"), ("cluster", cluster), ("timeout", timeout));
+
     /// <summary>A route for every path to a cluster.</summary>
     internal static string To(string cluster, string more = "") =>
         Fill("""{"match": {"prefix": "/"}, "route": {"cluster": "$cluster" $more}}""", ("cluster", cluster), ("more", Appended(more)));
@@ -160,7 +194,8 @@ internal sealed class TestSnapshot
             Section("ClustersConfigDump", "dynamic_active_clusters", _clusters),
             Section("ListenersConfigDump", "dynamic_listeners", _listeners),
             Section("RoutesConfigDump", "dynamic_route_configs", _routes),
-            Section("EndpointsConfigDump", "dynamic_endpoint_configs", _endpoints)),
+            Section("EndpointsConfigDump", "dynamic_endpoint_configs", _endpoints),
+            Section("SecretsConfigDump", "dynamic_active_secrets", _secrets)),
     }.ToJsonString();
 
     private TestSnapshot HttpConnectionManager(string name, int port, string routing, string more) =>

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using System.Text;
+using Google.Protobuf;
 using Sidecar.Config;
 using Sidecar.Loop;
 using Sidecar.Memory;
@@ -224,6 +225,9 @@ internal sealed class PipelineHarness : IDisposable
     {
         Worker = new Worker(0, new ConnectionLimit(1000), Test.Loop, 7, DrainMs);
         Pipeline = new ConfigPipeline(Test.Loop, [Worker], Stats, "node", DrainMs, new FastRandom(7));
+        byte[] node = new Envoy.Config.Core.V3.Node { Id = "node" }.ToByteArray();
+        var factory = new SourceFactory(Test.Loop, Pipeline.ControlClusters, node, Stats, new FastRandom(3));
+        Pipeline.AllowNamed((origin, target, statPrefix) => factory.Make(origin, target, new Dictionary<string, long>(), statPrefix)!, hasAds: true);
     }
 
     internal TestLoop Test { get; } = new();
@@ -277,6 +281,20 @@ internal sealed class PipelineHarness : IDisposable
     }
 
     internal void Settle() => Test.Settle();
+
+    /// <summary>The value of a stat; 0 where there is none.</summary>
+    internal long Stat(string name)
+    {
+        foreach (var scope in Stats.Scopes)
+        {
+            for (int i = 0; i < scope.Schema.Count; i++)
+            {
+                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
+                    return scope.Sum(i);
+            }
+        }
+        return 0;
+    }
 
     internal void Advance(long ms)
     {

@@ -20,38 +20,60 @@ internal sealed class SecretStore
 
     private readonly Dictionary<string, Wire.Secret> _secrets = [];
     private readonly List<WeakReference<Dependent>> _dependents = [];
+    private readonly Dictionary<string, List<WeakReference<Dependent>>> _dependentsOfSecret = [];
     private readonly Dictionary<string, WeakReference<TlsCertificate>> _certificates = [];
     private readonly Dictionary<string, WeakReference<TrustBundle>> _bundles = [];
-    private Dependent? _reading;
+    private readonly HashSet<string> _folders = [];
+    private Ingredients? _reading;
 
     /// <summary>Makes a context of the secrets as they are now.</summary>
     /// <returns>The context, or null with a problem, or null without one when a secret is missing.</returns>
     internal delegate TlsContext? Recipe(out string field, out string problem);
 
-    /// <summary>Told that files may have to be watched that were not before.</summary>
-    internal Action FilesChanged { get; set; } = static () => { };
+    /// <summary>Told of each folder that has a file of the configuration and had none before.</summary>
+    internal Action<string> FolderFound { get; set; } = static _ => { };
 
-    /// <summary>A slot, how its context is made, and of what it was made last.</summary>
-    private sealed class Dependent(TlsContextSlot slot, Recipe recipe)
+    /// <summary>Told the key of each secret whose changed files cannot be used.</summary>
+    internal Action<string> RotationFailed { get; set; } = static _ => { };
+
+    /// <summary>What a context is made of.</summary>
+    private sealed class Ingredients
     {
-        internal TlsContextSlot Slot => slot;
-        internal Recipe Recipe => recipe;
         internal HashSet<string> Secrets { get; } = [];
 
         /// <summary>SHA-256 of what was read; empty where nothing could be.</summary>
         internal Dictionary<string, string> Files { get; } = [];
     }
 
-    // ---- for translators -------------------------------------------------------------------------------------------
-
-    /// <summary>The secret of a name, which the context being made then depends on; null when there is none.</summary>
-    internal Wire.Secret? Find(string name)
+    /// <summary>A slot, how its context is made, and of what it was made last.</summary>
+    private sealed class Dependent
     {
-        _reading?.Secrets.Add(name);
-        return _secrets.GetValueOrDefault(name);
+        internal Dependent(TlsContextSlot slot, Recipe recipe)
+        {
+            Slot = slot;
+            Recipe = recipe;
+            Reference = new WeakReference<Dependent>(this);
+        }
+
+        internal TlsContextSlot Slot { get; }
+        internal Recipe Recipe { get; }
+        internal WeakReference<Dependent> Reference { get; }
+        internal Ingredients Of { get; set; } = new();
     }
 
-    internal bool Exists(string name) => _secrets.ContainsKey(name);
+    /// <summary>A context that is made and not in place yet; none when a secret is missing.</summary>
+    private readonly record struct Made(Dependent Dependent, TlsContext? Context, Ingredients Of);
+
+    // ---- for translators -------------------------------------------------------------------------------------------
+
+    /// <summary>The secret under a key, which the context being made then depends on; null when there is none.</summary>
+    internal Wire.Secret? Find(string key)
+    {
+        _reading?.Secrets.Add(key);
+        return _secrets.GetValueOrDefault(key);
+    }
+
+    internal bool Exists(string key) => _secrets.ContainsKey(key);
 
     /// <summary>The content of a file, which the context being made then depends on; null, and why, when it cannot be read.</summary>
     internal byte[]? ReadFile(string path, out string problem)
@@ -73,55 +95,59 @@ internal sealed class SecretStore
     internal (string Field, string Problem) Bind(TlsContextSlot slot, Recipe recipe)
     {
         var dependent = new Dependent(slot, recipe);
-        var refused = Make(dependent);
+        var refused = Make(dependent, out var made);
         if (refused.Problem.Length > 0)
             return refused;
         // The slot keeps its dependent alive, so that what is gone from the configuration is gone from here.
         slot.Owner = dependent;
-        _dependents.Add(new WeakReference<Dependent>(dependent));
-        if (dependent.Files.Count > 0)
-            FilesChanged();
+        _dependents.Add(dependent.Reference);
+        Put(made);
         return refused;
     }
 
     // ---- changes -----------------------------------------------------------------------------------------------------
 
-    /// <summary>Takes the secrets of a new set of resources.</summary>
-    internal void Update(IReadOnlyDictionary<string, Wire.Secret> secrets)
+    /// <summary>Puts a secret in the place of the one before. The contexts made of it are made first, and all of them or none are put in use.</summary>
+    /// <returns>Why it cannot be used, the one before stays; null when it can.</returns>
+    internal string? Set(string key, Wire.Secret secret)
     {
-        var changed = new HashSet<string>();
-        foreach (var (name, secret) in secrets)
+        bool existed = _secrets.TryGetValue(key, out var old);
+        if (existed && old!.Equals(secret))
+            return null;
+        _secrets[key] = secret;
+        var all = new List<Made>();
+        foreach (var dependent in DependentsOf(key))
         {
-            if (!_secrets.TryGetValue(name, out var old) || !old.Equals(secret))
-                changed.Add(name);
+            string problem = Make(dependent, out var made).Problem;
+            if (problem.Length == 0)
+            {
+                all.Add(made);
+                continue;
+            }
+            if (existed)
+                _secrets[key] = old!;
+            else
+                _secrets.Remove(key);
+            return $"{dependent.Slot.SecretStats.Prefix[..^1]}: {problem}";
         }
-        foreach (string name in _secrets.Keys)
-        {
-            if (!secrets.ContainsKey(name))
-                changed.Add(name);
-        }
-        if (changed.Count == 0)
-            return;
-        _secrets.Clear();
-        foreach (var (name, secret) in secrets)
-            _secrets.Add(name, secret);
-        foreach (var dependent in Living())
-        {
-            if (dependent.Secrets.Overlaps(changed))
-                Remake(dependent);
-        }
+        foreach (var made in all)
+            Put(made);
+        return null;
     }
+
+    /// <summary>A secret is no more. Contexts made of it stay in use until they can be made of something else.</summary>
+    internal void Remove(string key) => _secrets.Remove(key);
 
     /// <summary>Reads files again; contexts made of those that have changed are made again.</summary>
     /// <returns>How many contexts are new.</returns>
     internal int RefreshFiles()
     {
         var now = new Dictionary<string, string>();
-        int made = 0;
+        int count = 0;
         foreach (var dependent in Living())
         {
             bool changed = false;
-            foreach (var (path, digest) in dependent.Files)
+            foreach (var (path, digest) in dependent.Of.Files)
             {
                 if (!now.TryGetValue(path, out string? current))
                 {
@@ -131,25 +157,13 @@ internal sealed class SecretStore
                 changed |= current != digest;
             }
             if (changed && Remake(dependent))
-                made++;
+                count++;
         }
-        return made;
+        return count;
     }
 
-    /// <summary>The folders that files of the configuration are in.</summary>
-    internal IReadOnlyCollection<string> Folders
-    {
-        get
-        {
-            var folders = new HashSet<string>();
-            foreach (var dependent in Living())
-            {
-                foreach (string path in dependent.Files.Keys)
-                    folders.Add(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/");
-            }
-            return folders;
-        }
-    }
+    /// <summary>The folders that files of the configuration are in, or were.</summary>
+    internal IReadOnlyCollection<string> Folders => _folders;
 
     /// <summary>Contexts in use, for /certs.</summary>
     internal IEnumerable<TlsContext> Contexts
@@ -164,42 +178,93 @@ internal sealed class SecretStore
         }
     }
 
+    // Files have changed and nobody is there to be refused.
     private bool Remake(Dependent dependent)
     {
-        string problem = Make(dependent).Problem;
-        if (problem.Length > 0)
-            Log.Error("config", $"{dependent.Slot.SecretStats.Prefix[..^1]}: a changed secret is not used: {problem}; the one in use stays");
-        return problem.Length == 0;
+        string problem = Make(dependent, out var made).Problem;
+        if (problem.Length == 0)
+        {
+            Put(made);
+            return made.Context is not null;
+        }
+        // What was read now is what a further change is compared with.
+        Note(made);
+        Log.Error("config", $"{dependent.Slot.SecretStats.Prefix[..^1]}: a changed secret is not used: {problem}; the one in use stays");
+        foreach (string key in made.Of.Secrets)
+            RotationFailed(key);
+        return false;
     }
 
-    private (string Field, string Problem) Make(Dependent dependent)
+    private (string Field, string Problem) Make(Dependent dependent, out Made made)
     {
-        dependent.Secrets.Clear();
-        dependent.Files.Clear();
+        var ingredients = new Ingredients();
         var outer = _reading;
-        _reading = dependent;
+        _reading = ingredients;
         var context = dependent.Recipe(out string field, out string problem);
         _reading = outer;
-        if (context is null)
-            return (field, problem);
-        bool isUpdate = dependent.Slot.Current is not null || dependent.Secrets.Count > 0;
-        dependent.Slot.Replace(context);
+        made = new Made(dependent, context, ingredients);
+        return context is null ? (field, problem) : ("", "");
+    }
+
+    private void Put(in Made made)
+    {
+        Note(made);
+        if (made.Context is not { } context)
+            return;
+        var slot = made.Dependent.Slot;
+        bool isUpdate = slot.Current is not null || made.Of.Secrets.Count > 0;
+        slot.Replace(context);
         if (isUpdate)
-            dependent.Slot.CountUpdate();
-        return ("", "");
+            slot.CountUpdate();
+    }
+
+    private void Note(in Made made)
+    {
+        foreach (string key in made.Of.Secrets)
+        {
+            if (made.Dependent.Of.Secrets.Contains(key))
+                continue;
+            if (!_dependentsOfSecret.TryGetValue(key, out var list))
+                _dependentsOfSecret.Add(key, list = []);
+            list.Add(made.Dependent.Reference);
+        }
+        made.Dependent.Of = made.Of;
+        foreach (string path in made.Of.Files.Keys)
+        {
+            string folder = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
+            if (_folders.Add(folder))
+                FolderFound(folder);
+        }
+    }
+
+    /// <summary>Whose contexts are made of a secret, each once; those that are not any more are forgotten.</summary>
+    private List<Dependent> DependentsOf(string key)
+    {
+        var living = new List<Dependent>();
+        if (!_dependentsOfSecret.TryGetValue(key, out var list))
+            return living;
+        var seen = new HashSet<Dependent>(list.Count);
+        list.RemoveAll(reference => !reference.TryGetTarget(out var dependent) || !dependent.Of.Secrets.Contains(key) || !seen.Add(dependent));
+        if (list.Count == 0)
+            _dependentsOfSecret.Remove(key);
+        foreach (var reference in list)
+        {
+            if (reference.TryGetTarget(out var dependent))
+                living.Add(dependent);
+        }
+        return living;
     }
 
     private List<Dependent> Living()
     {
         var living = new List<Dependent>(_dependents.Count);
-        for (int i = _dependents.Count - 1; i >= 0; i--)
+        _dependents.RemoveAll(reference =>
         {
-            if (_dependents[i].TryGetTarget(out var dependent))
-                living.Add(dependent);
-            else
-                _dependents.RemoveAt(i);
-        }
-        living.Reverse();
+            bool lives = reference.TryGetTarget(out var dependent);
+            if (lives)
+                living.Add(dependent!);
+            return !lives;
+        });
         return living;
     }
 

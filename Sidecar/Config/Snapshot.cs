@@ -66,17 +66,19 @@ internal sealed class Snapshot
     /// <summary>All of one type; empty for a type that is not kept.</summary>
     internal IReadOnlyDictionary<string, ResourceState> Of(string typeUrl) => Table(typeUrl) ?? [];
 
-    internal ResourceState? Find(string typeUrl, string name) => Table(typeUrl)?.GetValueOrDefault(name);
+    /// <summary>A resource by what it is kept under: its name, or for what comes from a source of its own <see cref="NamedResource.Key"/>.</summary>
+    internal ResourceState? Find(string typeUrl, string key) => Table(typeUrl)?.GetValueOrDefault(key);
 
-    internal ResourceState FindOrAdd(string typeUrl, string name)
+    internal ResourceState FindOrAdd(string typeUrl, string name, string origin = "")
     {
         var table = Table(typeUrl)!;
-        if (!table.TryGetValue(name, out var state))
-            table.Add(name, state = new ResourceState(typeUrl, name));
+        string key = ResourceOrigins.Key(name, origin);
+        if (!table.TryGetValue(key, out var state))
+            table.Add(key, state = new ResourceState(typeUrl, name, key));
         return state;
     }
 
-    internal void Remove(ResourceState state) => Table(state.TypeUrl)!.Remove(state.Name);
+    internal void Remove(ResourceState state) => Table(state.TypeUrl)!.Remove(state.Key);
 
     /// <summary>Whether resources of this type are kept at all.</summary>
     internal static bool Knows(string typeUrl) => System.Array.IndexOf(s_types, typeUrl) >= 0;
@@ -112,10 +114,13 @@ internal sealed class Snapshot
 
 /// <summary>What is known about one resource: the newest version that was accepted, the one in use, and the last one that was refused.</summary>
 /// <remarks>Control loop only.</remarks>
-internal sealed class ResourceState(string typeUrl, string name)
+internal sealed class ResourceState(string typeUrl, string name, string key)
 {
     internal string TypeUrl => typeUrl;
     internal string Name => name;
+
+    /// <summary>What it is kept under; see <see cref="NamedResource.Key"/>.</summary>
+    internal string Key => key;
 
     /// <summary>The newest accepted version; null when there never was one, or the resource has been removed.</summary>
     internal ResourceVersion? Accepted { get; set; }
@@ -175,6 +180,9 @@ internal sealed class ResourceVersion
 
     /// <summary>The route configurations it takes by name.</summary>
     internal string[] RouteNames { get; init; } = [];
+
+    /// <summary>What else it takes by name, each with its source: secrets.</summary>
+    internal NamedResource[] Named { get; init; } = [];
 }
 
 /// <summary>A cluster that is new or has changed.</summary>

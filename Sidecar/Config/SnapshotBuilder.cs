@@ -9,6 +9,7 @@ using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using WireCluster = Envoy.Config.Cluster.V3;
+using WireCore = Envoy.Config.Core.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 using WireListener = Envoy.Config.Listener.V3;
 using WireRoute = Envoy.Config.Route.V3;
@@ -42,6 +43,11 @@ internal sealed class SnapshotBuilder
     // What one translation refers to, noted while it runs.
     private readonly HashSet<ClusterRef> _namedClusters = [];
     private readonly HashSet<string> _namedRoutes = [];
+    private readonly Dictionary<(string TypeUrl, string Key), NamedResource> _namedResources = [];
+    private readonly ResourceOrigins _origins = new();
+
+    // The clusters of the bootstrap, where control planes are.
+    private readonly HashSet<string> _staticClusters = [];
 
     // Clusters of a file that could not even be read.
     private readonly HashSet<string> _unreadClusters = [];
@@ -68,6 +74,7 @@ internal sealed class SnapshotBuilder
             HeaderMatcher = MatcherTranslator.Header,
             DownstreamTls = tls.Downstream,
             UpstreamTls = tls.Upstream,
+            Named = NameResource,
             NodeId = nodeId,
         };
     }
@@ -76,6 +83,12 @@ internal sealed class SnapshotBuilder
 
     /// <summary>Secrets, and what is made of them.</summary>
     internal SecretStore Secrets { get; }
+
+    /// <summary>
+    /// Tells whether a ConfigSource can be asked. Null where nothing is: a snapshot of files has everything there is, and what is taken by name is found among
+    /// it, whatever source it is said to come from.
+    /// </summary>
+    internal ConfigSourceCheck? Sources { get; set; }
 
     /// <summary>What came of some resources.</summary>
     internal sealed class Result(Snapshot snapshot)
@@ -120,8 +133,6 @@ internal sealed class SnapshotBuilder
         Remove(typeUrl, removed, result);
         foreach (var resource in resources)
             Take(resource, isStatic: false, result);
-        if (typeUrl == ResourceTypes.Secret)
-            UpdateSecrets(result);
         return result;
     }
 
@@ -135,6 +146,8 @@ internal sealed class SnapshotBuilder
                 result.Errors.Add(problem);
         }
         NoteUnreadClusters(set);
+        if (isStatic)
+            NoteStaticClusters(set);
         var present = new HashSet<(string TypeUrl, string Name)>();
         foreach (var resource in set.Resources)
             present.Add((resource.TypeUrl, resource.Name));
@@ -154,8 +167,6 @@ internal sealed class SnapshotBuilder
                 if (resource.TypeUrl == typeUrl)
                     Take(resource, isStatic, result);
             }
-            if (typeUrl == ResourceTypes.Secret)
-                UpdateSecrets(result);
         }
         // What belongs to no resource: fields of the bootstrap itself, files and secrets left out.
         var told = new HashSet<ConfigError>(result.WithoutEffect);
@@ -197,6 +208,8 @@ internal sealed class SnapshotBuilder
     internal void Forget(ResourceState state)
     {
         ForgetAddresses(state);
+        if (state.TypeUrl == ResourceTypes.Secret)
+            Secrets.Remove(state.Key);
         Snapshot.Remove(state);
     }
 
@@ -204,7 +217,7 @@ internal sealed class SnapshotBuilder
 
     private void Take(DiscoveredResource resource, bool isStatic, Result result)
     {
-        var state = Snapshot.FindOrAdd(resource.TypeUrl, resource.Name);
+        var state = Snapshot.FindOrAdd(resource.TypeUrl, resource.Name, resource.Origin);
         // A name comes with every version, and an assignment's is its cluster's: it is kept once.
         string name = resource.TypeUrl is ResourceTypes.Cluster or ResourceTypes.ClusterLoadAssignment ? _clusterSlots.Intern(resource.Name).Name : state.Name;
         if (!ReferenceEquals(resource.Name, name))
@@ -226,7 +239,7 @@ internal sealed class SnapshotBuilder
         }
         var errors = new List<ConfigError>();
         var version = Translate(resource, state, errors);
-        if (version is null)
+        if (version is null || !TryUse(state, version, errors))
         {
             result.Errors.AddRange(errors);
             Refuse(state, resource, errors);
@@ -239,11 +252,23 @@ internal sealed class SnapshotBuilder
         Accept(state, version, result);
     }
 
+    // Of a secret contexts are made at once, so that one which does not go together with the rest of them is refused.
+    private bool TryUse(ResourceState state, ResourceVersion version, List<ConfigError> errors)
+    {
+        if (version.Translated is not WireTls.Secret secret || Secrets.Set(state.Key, secret) is not { } problem)
+            return true;
+        errors.Add(new ConfigError(version.Resource.Source, Noun(version.Resource), "", problem));
+        Release(version);
+        return false;
+    }
+
     private void Continue(ResourceState state, ResourceVersion current, DiscoveredResource resource, Result result)
     {
         Unrefuse(state);
         if (state.Accepted is null)
         {
+            if (current.Translated is WireTls.Secret secret)
+                Secrets.Set(state.Key, secret);
             result.Added++;
             Accept(state, current, result);
             return;
@@ -262,6 +287,7 @@ internal sealed class SnapshotBuilder
             Scopes = current.Scopes,
             Clusters = current.Clusters,
             RouteNames = current.RouteNames,
+            Named = current.Named,
         };
         if (state.Active == current)
             state.Active = renewed;
@@ -298,6 +324,8 @@ internal sealed class SnapshotBuilder
             if (Snapshot.Find(typeUrl, name) is not { } state || state.IsStatic && !evenStatic)
                 continue;
             ForgetAddresses(state);
+            if (typeUrl == ResourceTypes.Secret)
+                Secrets.Remove(state.Key);
             if (state.Accepted is null && state.Active is null)
                 Snapshot.Remove(state);
             else if (state.Accepted is not null)
@@ -317,6 +345,16 @@ internal sealed class SnapshotBuilder
         {
             if (problem.IsError && problem.Resource.StartsWith(noun, StringComparison.Ordinal))
                 _unreadClusters.Add(problem.Resource[noun.Length..]);
+        }
+    }
+
+    private void NoteStaticClusters(ResourceSet set)
+    {
+        _staticClusters.Clear();
+        foreach (var resource in set.Resources)
+        {
+            if (resource.TypeUrl == ResourceTypes.Cluster)
+                _staticClusters.Add(resource.Name);
         }
     }
 
@@ -359,6 +397,7 @@ internal sealed class SnapshotBuilder
         var scopes = new List<StatsScope>();
         _namedClusters.Clear();
         _namedRoutes.Clear();
+        _namedResources.Clear();
         _stats.Recorder = scopes;
         object? translated;
         try
@@ -398,6 +437,7 @@ internal sealed class SnapshotBuilder
             Scopes = scopes.Count == 0 ? [] : scopes.ToArray(),
             Clusters = resource.TypeUrl == ResourceTypes.Cluster || _namedClusters.Count == 0 ? [] : [.. _namedClusters],
             RouteNames = _namedRoutes.Count == 0 ? [] : [.. _namedRoutes],
+            Named = _namedResources.Count == 0 ? [] : [.. _namedResources.Values],
         };
     }
 
@@ -422,20 +462,6 @@ internal sealed class SnapshotBuilder
             default:
                 return SecretTranslator.Translate(WireTls.Secret.Parser.ParseFrom(bytes), Secrets, scope);
         }
-    }
-
-    // Contexts of unchanged chains and clusters are made of the new secrets here; what is translated after this finds them.
-    private void UpdateSecrets(Result result)
-    {
-        if (result.Changed == 0)
-            return;
-        var secrets = new Dictionary<string, WireTls.Secret>();
-        foreach (var state in Snapshot.Of(ResourceTypes.Secret).Values)
-        {
-            if (state.Accepted?.Translated is WireTls.Secret secret)
-                secrets.Add(state.Name, secret);
-        }
-        Secrets.Update(secrets);
     }
 
     private static IReadOnlyList<ConfigError> WithoutEffect(DiscoveredResource resource, string noun, ConfigScope scope)
@@ -464,6 +490,44 @@ internal sealed class SnapshotBuilder
     {
         _namedRoutes.Add(name);
         return RouteSlot(name);
+    }
+
+    private string NameResource(string typeUrl, string name, WireCore.ConfigSource source, ConfigScope scope)
+    {
+        if (Sources is null)
+            return name;
+        byte[] bytes = source.ToByteArray();
+        var problems = new WireProblems();
+        Sources(bytes, typeUrl, problems);
+        foreach (var problem in problems.List)
+        {
+            if (problem.IsError)
+                scope.Reject(problem.Path, problem.Reason);
+            else
+                scope.Ignore(problem.Path, problem.Reason);
+        }
+        foreach (string cluster in ControlPlanes(source))
+        {
+            if (!_staticClusters.Contains(cluster))
+            {
+                scope.Reject(
+                    "api_config_source", $"must have a statically defined non-EDS cluster: '{cluster}' does not exist, was added via api, or is an EDS cluster");
+            }
+        }
+        var named = new NamedResource(typeUrl, name, _origins.Of(source), bytes);
+        _namedResources.TryAdd((typeUrl, named.Key), named);
+        return named.Key;
+    }
+
+    private static IEnumerable<string> ControlPlanes(WireCore.ConfigSource source)
+    {
+        foreach (var service in source.ApiConfigSource?.GrpcServices ?? [])
+        {
+            if (service.EnvoyGrpc is { ClusterName: { Length: > 0 } cluster })
+                yield return cluster;
+        }
+        foreach (string cluster in source.ApiConfigSource?.ClusterNames ?? [])
+            yield return cluster;
     }
 
     /// <summary>Null for a cluster that can be used; what is wrong with the others differs: one is missing, another's own error is to be read.</summary>

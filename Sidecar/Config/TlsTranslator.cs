@@ -5,6 +5,7 @@ using Google.Protobuf;
 using Sidecar.Filters;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tls;
+using Sidecar.Wire;
 
 namespace Sidecar.Config;
 
@@ -30,13 +31,13 @@ internal sealed class TlsTranslator(SecretStore secrets)
     {
         var common = wire.CommonTlsContext ?? new Wire.CommonTlsContext();
         var at = scope.At("common_tls_context");
-        ReportCommon(common, at);
+        var keys = ReportCommon(common, at);
         if (wire.RequireSni == true)
             scope.Reject("require_sni", "is not supported (Envoy does not either)");
         if (wire.OcspStaplePolicy != Wire.DownstreamTlsContext.Types.OcspStaplePolicy.LenientStapling)
             scope.Reject("ocsp_staple_policy", "OCSP responses are not stapled; only LENIENT_STAPLING is supported");
         if (wire.SessionTicketKeysTypeCase == Wire.DownstreamTlsContext.SessionTicketKeysTypeOneofCase.SessionTicketKeysSdsSecretConfig)
-            CheckName(wire.SessionTicketKeysSdsSecretConfig, "session ticket keys", scope.At("session_ticket_keys_sds_secret_config"));
+            keys = keys with { TicketKeys = KeyOf(wire.SessionTicketKeysSdsSecretConfig, "session ticket keys", scope.At("session_ticket_keys_sds_secret_config")) };
         if (common.TlsCertificates.Count + common.TlsCertificateSdsSecretConfigs.Count == 0)
             at.Reject("tls_certificates", "No TLS certificates found for server context");
         long timeoutMs = scope.Milliseconds("session_timeout", wire.SessionTimeout, 0);
@@ -53,11 +54,11 @@ internal sealed class TlsTranslator(SecretStore secrets)
         return Slot(wire.ToByteArray(), prefix, "server_ssl_socket_factory.", TlsSecretStats.Downstream, tag, scope, (StatsScope stats, out string field, out string problem) =>
         {
             var all = options;
-            if (TicketKeys(wire, out var keys, out field, out problem))
-                all = all with { TicketKeys = keys };
+            if (TicketKeys(wire, keys, out var tickets, out field, out problem))
+                all = all with { TicketKeys = tickets };
             else
                 return null;
-            return Context(common, all, scope.Services, stats, out field, out problem);
+            return Context(common, keys, all, scope.Services, stats, out field, out problem);
         });
     }
 
@@ -66,7 +67,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
     {
         var common = wire.CommonTlsContext ?? new Wire.CommonTlsContext();
         var at = scope.At("common_tls_context");
-        ReportCommon(common, at);
+        var keys = ReportCommon(common, at);
         if (wire.Sni.Contains('\0'))
             scope.Reject("sni", "SNI names containing NULL-byte are not allowed");
         else if (wire.Sni.Length > 255)
@@ -87,7 +88,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
             SessionKeysMax = (int)Math.Min(wire.MaxSessionKeys ?? 1, 1024),
         };
         return Slot(wire.ToByteArray(), prefix, "client_ssl_socket_factory.", TlsSecretStats.Upstream, tag, scope, (StatsScope stats, out string field, out string problem) =>
-            Context(common, options, scope.Services, stats, out field, out problem));
+            Context(common, keys, options, scope.Services, stats, out field, out problem));
     }
 
     private delegate TlsContext? ContextRecipe(StatsScope stats, out string field, out string problem);
@@ -119,8 +120,16 @@ internal sealed class TlsTranslator(SecretStore secrets)
 
     // ---- fields both sides have --------------------------------------------------------------------------------------
 
-    private void ReportCommon(Wire.CommonTlsContext wire, ConfigScope scope)
+    /// <summary>What the store has a context's secrets under.</summary>
+    private sealed record SecretKeys(string[] Certificates)
     {
+        internal string Validation { get; set; } = "";
+        internal string TicketKeys { get; init; } = "";
+    }
+
+    private SecretKeys ReportCommon(Wire.CommonTlsContext wire, ConfigScope scope)
+    {
+        var keys = new SecretKeys(new string[wire.TlsCertificateSdsSecretConfigs.Count]);
         if (wire.TlsCertificateProviderInstance is not null || wire.TlsCertificateCertificateProvider is not null || wire.TlsCertificateCertificateProviderInstance is not null)
             scope.Reject("tls_certificate_provider_instance", "certificate providers are not supported; use tls_certificates or SDS");
         if (wire.CustomTlsCertificateSelector is not null)
@@ -132,14 +141,14 @@ internal sealed class TlsTranslator(SecretStore secrets)
         for (int i = 0; i < wire.TlsCertificates.Count; i++)
             SecretTranslator.Report(wire.TlsCertificates[i], scope.At($"tls_certificates[{i}]"));
         for (int i = 0; i < wire.TlsCertificateSdsSecretConfigs.Count; i++)
-            CheckName(wire.TlsCertificateSdsSecretConfigs[i], "secret", scope.At($"tls_certificate_sds_secret_configs[{i}]"));
+            keys.Certificates[i] = KeyOf(wire.TlsCertificateSdsSecretConfigs[i], "secret", scope.At($"tls_certificate_sds_secret_configs[{i}]"));
         switch (wire.ValidationContextTypeCase)
         {
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContext:
                 SecretTranslator.Report(wire.ValidationContext, scope.At("validation_context"));
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextSdsSecretConfig:
-                CheckName(wire.ValidationContextSdsSecretConfig, "certificate validation context", scope.At("validation_context_sds_secret_config"));
+                keys.Validation = KeyOf(wire.ValidationContextSdsSecretConfig, "certificate validation context", scope.At("validation_context_sds_secret_config"));
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.CombinedValidationContext:
                 var combined = wire.CombinedValidationContext;
@@ -153,22 +162,26 @@ internal sealed class TlsTranslator(SecretStore secrets)
                 if (combined.ValidationContextSdsSecretConfig is null)
                     at.Reject("validation_context_sds_secret_config", "is required");
                 else
-                    CheckName(combined.ValidationContextSdsSecretConfig, "certificate validation context", at.At("validation_context_sds_secret_config"));
+                    keys.Validation = KeyOf(combined.ValidationContextSdsSecretConfig, "certificate validation context", at.At("validation_context_sds_secret_config"));
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextCertificateProvider:
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextCertificateProviderInstance:
                 scope.Reject("validation_context_certificate_provider", "certificate providers are not supported; use validation_context or SDS");
                 break;
         }
+        return keys;
     }
 
     // Without a source the secret must be among the configuration's own, now; with one it may come later.
-    private void CheckName(Wire.SdsSecretConfig wire, string kind, ConfigScope scope)
+    private string KeyOf(Wire.SdsSecretConfig wire, string kind, ConfigScope scope)
     {
         if (wire.Name.Length == 0)
             scope.Reject("name", "value length must be at least 1 characters");
-        else if (wire.SdsConfig is null && !secrets.Exists(wire.Name))
+        else if (wire.SdsConfig is not null)
+            return scope.Services.Named(ResourceTypes.Secret, wire.Name, wire.SdsConfig, scope.At("sds_config"));
+        else if (!secrets.Exists(wire.Name))
             scope.Reject("name", $"Unknown static {kind}: {wire.Name}");
+        return wire.Name;
     }
 
     private static TlsOptions Options(Wire.CommonTlsContext wire, bool isServer, ConfigScope scope)
@@ -216,7 +229,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
 
     // ---- what secrets make of it, each time one of them changes ------------------------------------------------------------
 
-    private TlsContext? Context(Wire.CommonTlsContext wire, TlsOptions options, ConfigServices services, StatsScope stats, out string field, out string problem)
+    private TlsContext? Context(Wire.CommonTlsContext wire, SecretKeys keys, TlsOptions options, ConfigServices services, StatsScope stats, out string field, out string problem)
     {
         field = problem = "";
         var certificates = new List<TlsCertificate>();
@@ -231,21 +244,21 @@ internal sealed class TlsTranslator(SecretStore secrets)
         {
             field = $"tls_certificate_sds_secret_configs[{i}]";
             // Not there yet: no context, and no problem either. All names are looked up, for each to be waited for.
-            if (secrets.Find(wire.TlsCertificateSdsSecretConfigs[i].Name)?.TlsCertificate is not { } secret)
+            if (secrets.Find(keys.Certificates[i])?.TlsCertificate is not { } secret)
                 continue;
             if (SecretTranslator.Certificate(secret, secrets, out problem) is not { } certificate)
                 return null;
             certificates.Add(certificate);
         }
         bool complete = certificates.Count == wire.TlsCertificates.Count + wire.TlsCertificateSdsSecretConfigs.Count;
-        complete &= TryValidation(wire, services, out var validation, out field, out problem);
+        complete &= TryValidation(wire, keys, services, out var validation, out field, out problem);
         if (!complete || problem.Length > 0)
             return null;
         field = "";
         return TlsContext.Create(options, certificates, validation, stats, out field, out problem);
     }
 
-    private bool TryValidation(Wire.CommonTlsContext wire, ConfigServices services, out ValidationOptions? validation, out string field, out string problem)
+    private bool TryValidation(Wire.CommonTlsContext wire, SecretKeys keys, ConfigServices services, out ValidationOptions? validation, out string field, out string problem)
     {
         validation = null;
         field = problem = "";
@@ -259,11 +272,11 @@ internal sealed class TlsTranslator(SecretStore secrets)
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextSdsSecretConfig:
                 path = "validation_context_sds_secret_config";
-                context = secrets.Find(wire.ValidationContextSdsSecretConfig.Name)?.ValidationContext;
+                context = secrets.Find(keys.Validation)?.ValidationContext;
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.CombinedValidationContext:
                 path = "combined_validation_context";
-                context = secrets.Find(wire.CombinedValidationContext.ValidationContextSdsSecretConfig.Name)?.ValidationContext;
+                context = secrets.Find(keys.Validation)?.ValidationContext;
                 if (context is not null)
                 {
                     // The secret's fields over the default's; lists of both.
@@ -282,7 +295,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
         return validation is not null;
     }
 
-    private bool TicketKeys(Wire.DownstreamTlsContext wire, out IReadOnlyList<byte[]> keys, out string field, out string problem)
+    private bool TicketKeys(Wire.DownstreamTlsContext wire, SecretKeys names, out IReadOnlyList<byte[]> keys, out string field, out string problem)
     {
         keys = [];
         field = problem = "";
@@ -293,7 +306,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
                 source = wire.SessionTicketKeys;
                 break;
             case Wire.DownstreamTlsContext.SessionTicketKeysTypeOneofCase.SessionTicketKeysSdsSecretConfig:
-                source = secrets.Find(wire.SessionTicketKeysSdsSecretConfig.Name)?.SessionTicketKeys;
+                source = secrets.Find(names.TicketKeys)?.SessionTicketKeys;
                 break;
             default:
                 return true;

@@ -4,6 +4,7 @@ using Google.Protobuf.WellKnownTypes;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tls;
+using WireCore = Envoy.Config.Core.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
 using WireRoute = Envoy.Config.Route.V3;
 using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
@@ -41,6 +42,12 @@ internal sealed class ConfigServices
 
     /// <summary>As <see cref="DownstreamTls"/>, for a cluster.</summary>
     internal Func<WireTls.UpstreamTlsContext, string, StatTag, ConfigScope, TlsContextSlot?> UpstreamTls { get; init; } = static (_, _, _, scope) => NoTls(scope);
+
+    /// <summary>
+    /// Notes that the resource being translated needs another by name: its type, its name, where it comes from. What is wrong with the source is noted in
+    /// the scope. Returns what the other one is kept under.
+    /// </summary>
+    internal Func<string, string, WireCore.ConfigSource, ConfigScope, string> Named { get; init; } = static (_, name, _, _) => name;
 
     private static TlsContextSlot? NoTls(ConfigScope scope)
     {

@@ -27,6 +27,7 @@ namespace Sidecar.Server;
 internal sealed class ConfigPipeline : IDiscoveryTarget
 {
     private readonly EventLoop _loop;
+    private readonly StatsRegistry _stats;
     private readonly IReadOnlyList<Worker> _workers;
     private readonly SnapshotBuilder _builder;
     private readonly ListenerSockets _sockets;
@@ -37,10 +38,14 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private readonly Dictionary<string, string> _versions = [];
     private HashSet<ConfigError> _toldErrors = [];
     private DiscoverySource? _source;
+    private NamedSubscriptions? _named;
     private LastGoodFile? _lastGood;
     private StartPhase _phase = StartPhase.Done;
     private bool _clustersAnswered;
     private bool _listenersAnswered;
+
+    // Without discovery: what the bootstrap itself holds waits for secrets.
+    private bool _awaitsSecrets;
     private int _applying;
 
     private enum StartPhase : byte { Clusters, Listeners, Done }
@@ -54,6 +59,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     internal ConfigPipeline(EventLoop loop, IReadOnlyList<Worker> workers, StatsRegistry stats, string nodeId, long drainTimeMs, FastRandom random)
     {
         _loop = loop;
+        _stats = stats;
         _workers = workers;
         _builder = new SnapshotBuilder(stats, workers.Count, nodeId, () => loop.UnixMs);
         _sockets = new ListenerSockets(workers.Count);
@@ -84,7 +90,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     internal (bool IsConnected, string Reason, long UnixMs)? Connection { get; private set; }
 
     /// <summary>Listeners serve: everything asked for at the start has come or been given up, or the last good configuration is in its place.</summary>
-    internal bool IsServing => !Warming.HoldsListeners;
+    internal bool IsServing => !Warming.HoldsListeners && !_awaitsSecrets;
 
     /// <summary>Workers are taking something over; <see cref="AllApplied"/> follows.</summary>
     internal bool IsApplying => _applying > 0;
@@ -236,6 +242,21 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         Warming.HoldsListeners = true;
     }
 
+    /// <summary>What is taken by name may be asked for, wherever a configuration says it comes from. Before the first configuration is taken.</summary>
+    /// <param name="maker">Makes sources.</param>
+    /// <param name="hasAds">There is an aggregated stream.</param>
+    internal void AllowNamed(NamedSubscriptions.SourceMaker maker, bool hasAds)
+    {
+        _named = new NamedSubscriptions(_loop, this, _stats, maker, hasAds);
+        _builder.Sources = _named.Check;
+        Secrets.RotationFailed = _named.CountRotationFailed;
+    }
+
+    /// <summary>The first configuration of a bootstrap without discovery is taken: it serves when its secrets have come or been given up.</summary>
+    internal void AwaitSecrets() => _awaitsSecrets = !IsAllWarm;
+
+    private bool IsAllWarm => Warming.IsWarm(ResourceTypes.Cluster) && Warming.IsWarm(ResourceTypes.Listener);
+
     /// <summary>Starts to ask a control plane. A last good configuration serves until it answers.</summary>
     internal void Discover(DiscoverySource source, LastGoodFile? lastGood)
     {
@@ -255,10 +276,17 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     internal void Stop()
     {
         _source?.Stop();
+        _named?.Stop();
         _dns.Stop();
     }
 
-    public IReadOnlyList<ResourceRejection> OnUpdate(DiscoveryUpdate update)
+    public IReadOnlyList<ResourceRejection> OnUpdate(DiscoveryUpdate update) => Take(update, IsNamed(update.TypeUrl) ? ResourceOrigins.Ads : "");
+
+    /// <summary>Takes an answer.</summary>
+    /// <param name="update">The answer.</param>
+    /// <param name="origin">From which source, for what is taken by name; else empty.</param>
+    /// <returns>What is refused.</returns>
+    internal IReadOnlyList<ResourceRejection> Take(DiscoveryUpdate update, string origin)
     {
         if (!Snapshot.Knows(update.TypeUrl))
             return [new ResourceRejection("", "", $"resources of type {update.TypeUrl} are not taken")];
@@ -266,12 +294,14 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         var removed = Confirm(update);
         bool isWildcard = update.TypeUrl is ResourceTypes.Cluster or ResourceTypes.Listener;
         // A named resource goes with those who name it; a control plane can only say that there is none.
-        var result = _builder.Take(update.TypeUrl, update.Resources, isWildcard ? removed : []);
+        var result = _builder.Take(update.TypeUrl, WithOrigin(update.Resources, origin), isWildcard ? removed : []);
         if (update.TypeUrl == ResourceTypes.Listener)
             CheckAddresses(result);
         record.OnTranslated(result, result.Errors.Count + update.Malformed.Count, _loop.NowNs);
         Warming.Take(result);
-        if (!isWildcard)
+        if (origin.Length > 0)
+            HearNamed(update, origin, result);
+        else if (!isWildcard)
             Warming.GiveUp(update.TypeUrl, removed);
         AddBindErrors(result);
         record.OnTaken(result);
@@ -280,12 +310,43 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             _versions[update.TypeUrl] = update.SystemVersion;
         _clustersAnswered |= update.TypeUrl == ResourceTypes.Cluster;
         _listenersAnswered |= update.TypeUrl == ResourceTypes.Listener;
-        Report(update, result, record);
+        Report(update, origin, result, record);
         _warming.Add(record);
         Advance();
-        if (result.Changed > 0)
+        if (result.Changed > 0 && !IsNamed(update.TypeUrl))
             _lastGood?.Touch();
         return Rejected(update.TypeUrl, result);
+    }
+
+    private static bool IsNamed(string typeUrl) => typeUrl is ResourceTypes.Secret or ResourceTypes.Extension;
+
+    private static IReadOnlyList<DiscoveredResource> WithOrigin(IReadOnlyList<DiscoveredResource> resources, string origin)
+    {
+        if (origin.Length == 0)
+            return resources;
+        var list = new List<DiscoveredResource>(resources.Count);
+        foreach (var resource in resources)
+            list.Add(resource with { Origin = origin });
+        return list;
+    }
+
+    // As in Envoy, what waits for a secret that is refused or does not exist goes on without it: it would else wait for ever.
+    private void HearNamed(DiscoveryUpdate update, string origin, SnapshotBuilder.Result result)
+    {
+        if (_named is null)
+            return;
+        var refused = new HashSet<string>();
+        foreach (var rejection in Rejected(update.TypeUrl, result))
+            refused.Add(rejection.Name);
+        Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, refused));
+    }
+
+    /// <summary>A resource that is taken by name has not come in time.</summary>
+    internal void GiveUp(NamedResource resource)
+    {
+        Log.Warning("config", $"{ResourceTypes.Noun(resource.TypeUrl)} {resource.Name} has not come within its initial_fetch_timeout; what waits for it goes on without");
+        Warming.GiveUp(resource.TypeUrl, [resource.Key]);
+        Advance();
     }
 
     public void OnFetchTimeout(string typeUrl, IReadOnlyList<string> names)
@@ -296,12 +357,21 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         Advance();
     }
 
-    public void OnExpired(string typeUrl, IReadOnlyList<string> names)
+    public void OnExpired(string typeUrl, IReadOnlyList<string> names) => Expire(typeUrl, names, IsNamed(typeUrl) ? ResourceOrigins.Ads : "");
+
+    /// <summary>The time to live of resources is over. A secret stays, as in Envoy: it goes with those who name it.</summary>
+    internal void Expire(string typeUrl, IReadOnlyList<string> names, string origin)
     {
         if (!Snapshot.Knows(typeUrl))
             return;
-        Log.Info("config", $"{PushRecord.KindOf(typeUrl)}: the time to live of {names.Count} resources is over");
-        Warming.Take(_builder.Take(typeUrl, [], names));
+        bool stays = typeUrl == ResourceTypes.Secret;
+        Log.Info("config", $"{PushRecord.KindOf(typeUrl)}: the time to live of {names.Count} resources is over{(stays ? "; secrets stay in use" : "")}");
+        if (stays)
+            return;
+        var keys = new List<string>(names.Count);
+        foreach (string name in names)
+            keys.Add(ResourceOrigins.Key(name, origin));
+        Warming.Take(_builder.Take(typeUrl, [], keys));
         Advance();
     }
 
@@ -331,6 +401,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             foreach (var error in Warming.BindErrors)
                 Log.Error("config", error.ToString());
         }
+        _awaitsSecrets &= !IsAllWarm;
         Flush();
         if (_applying == 0)
             AllApplied?.Invoke();
@@ -338,8 +409,14 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
 
     private void Subscribe()
     {
+        if (_named is not null && Warming.NamedChanged)
+        {
+            Warming.NamedChanged = false;
+            _named.Set(Warming.Named);
+        }
         if (_source is null)
             return;
+        _named?.SubscribeTo(_source);
         if (Warming.EndpointNamesChanged)
         {
             Warming.EndpointNamesChanged = false;
@@ -364,7 +441,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         }
     }
 
-    private void Report(DiscoveryUpdate update, SnapshotBuilder.Result result, PushRecord record)
+    private void Report(DiscoveryUpdate update, string origin, SnapshotBuilder.Result result, PushRecord record)
     {
         Journal.Add(record);
         var errors = new List<ConfigError>(result.Errors);
@@ -374,7 +451,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             errors.Add(error);
             if (malformed.Name.Length == 0)
                 continue;
-            var state = Snapshot.FindOrAdd(update.TypeUrl, malformed.Name);
+            var state = Snapshot.FindOrAdd(update.TypeUrl, malformed.Name, origin);
             state.RefusedUnixMs = _loop.UnixMs;
             state.Errors = [error];
         }

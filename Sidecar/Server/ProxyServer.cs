@@ -31,6 +31,7 @@ internal enum ServerState : byte { Initializing, PreInitializing, Live, Draining
 internal sealed class ProxyServer : ITimerOwner
 {
     private const int DrainCheckMs = 50;
+    private static readonly Dictionary<string, long> s_noTimeouts = [];
 
     private readonly ServerOptions _options;
     private readonly Worker[] _workers;
@@ -104,18 +105,23 @@ internal sealed class ProxyServer : ITimerOwner
             AllApplied = OnAllApplied,
             Starting = ReleaseStartupGarbage,
         };
+        var sources = new SourceFactory(Loop, Config.ControlClusters, facts?.Node ?? default, Stats, new FastRandom(Entropy.Next()));
+        // A snapshot has everything there is.
+        if (_options.BootstrapPath is not null)
+            Config.AllowNamed((origin, target, statPrefix) => sources.Make(origin, target, s_noTimeouts, statPrefix)!, discovery?.Ads is not null);
         if (discovery is not null)
             Config.ExpectDiscovery();
         var result = Config.TakeFile(set, Source, isStatic: _options.BootstrapPath is not null);
         if (result.Errors.Count > 0)
             return result.Errors;
+        if (discovery is null)
+            Config.AwaitSecrets();
         Config.Flush();
         if (discovery is not null)
         {
             if (MakeCacheFolder() is { } error)
                 return [error];
-            var source = DiscoverySources.Create(discovery, facts!.Node, Loop, Config.ControlClusters, Stats, Config, new FastRandom(Entropy.Next()));
-            Config.Discover(source, _options.CacheFolder is { } folder ? new LastGoodFile(Loop, Snapshot, folder, facts.NodeId) : null);
+            Config.Discover(DiscoverySources.Create(discovery, sources, Loop, Config), _options.CacheFolder is { } folder ? new LastGoodFile(Loop, Snapshot, folder, facts!.NodeId) : null);
         }
         ReleaseStartupGarbage();
         foreach (var worker in _workers)
@@ -129,7 +135,7 @@ internal sealed class ProxyServer : ITimerOwner
             if (!_files.Start())
                 Log.Warning("config", $"{path} cannot be watched (inotify); send SIGHUP after a change");
         }
-        Config.Secrets.FilesChanged = WatchSecretFiles;
+        Config.Secrets.FolderFound = WatchSecretFolder;
         WatchSecretFiles();
         // A configuration of nothing brings nothing to apply, and is live all the same.
         if (!Config.IsApplying)
@@ -188,19 +194,21 @@ internal sealed class ProxyServer : ITimerOwner
     /// <summary>Certificates, keys and authorities in files are read again when their folders change; the snapshot itself may well be elsewhere.</summary>
     private void WatchSecretFiles()
     {
-        var folders = Config.Secrets.Folders;
-        if (folders.Count == 0)
-            return;
+        foreach (string folder in Config.Secrets.Folders)
+            WatchSecretFolder(folder);
+    }
+
+    private void WatchSecretFolder(string folder)
+    {
         _secretFiles ??= new FolderWatch(Loop, RefreshSecretFiles, "reading changed certificate files failed once; SIGHUP reads them again");
-        foreach (string folder in folders)
-        {
-            if (!_secretFiles.Watch(folder))
-                Log.Warning("config", $"{folder} cannot be watched (inotify); send SIGHUP after a change of certificates");
-        }
+        if (!_secretFiles.Watch(folder))
+            Log.Warning("config", $"{folder} cannot be watched (inotify); send SIGHUP after a change of certificates");
     }
 
     private void RefreshSecretFiles()
     {
+        // A folder that was deleted and has come again is another.
+        WatchSecretFiles();
         int changed = Config.Secrets.RefreshFiles();
         if (changed > 0)
             Log.Info("config", $"certificate files changed: {changed} TLS contexts are new");

@@ -15,8 +15,9 @@ namespace Sidecar.Server;
 /// Between accepted and in use. A version goes to the workers when everything it needs is there; until then the version before serves:
 /// <code>
 ///   cluster (EDS)          its endpoints have come, were given up (initial_fetch_timeout), or nobody could bring them (a file)
+///   cluster (TLS)          the secrets it names have come or were given up: then it exists, and cannot connect
 ///   route configuration    no cluster it names is warming for the first time
-///   listener               the same, and the route configurations it names are in use or given up; and the start is over
+///   listener               the same, the route configurations it names are in use or given up, the secrets have come or were given up; and the start is over
 /// </code>
 /// A resource that was removed goes when nothing refers to it any more (make before break), at the latest after <see cref="LeavingMs"/>. What a version refers to
 /// is held for the drain time after it was replaced, because connections of a draining chain still have requests to route.
@@ -49,6 +50,7 @@ internal sealed class Warming : ITimerOwner
     private readonly Dictionary<int, int> _clusterUsers = [];
     private readonly Dictionary<string, List<ResourceState>> _endpointUsers = [];
     private readonly Dictionary<string, int> _routeUsers = [];
+    private readonly Dictionary<(string TypeUrl, string Key), (NamedResource Resource, int Users)> _namedUsers = [];
 
     private readonly Queue<(long DueMs, ResourceVersion Version, int Listeners, int Chains)> _retiring = [];
     private readonly Dictionary<int, ResourceState> _leaving = [];
@@ -79,12 +81,23 @@ internal sealed class Warming : ITimerOwner
     /// <summary>Names to subscribe to have changed since they were last read.</summary>
     internal bool EndpointNamesChanged { get; set; }
     internal bool RouteNamesChanged { get; set; }
+    internal bool NamedChanged { get; set; }
 
     /// <summary>The endpoints that clusters want.</summary>
     internal IReadOnlyCollection<string> EndpointNames => _endpointUsers.Keys;
 
     /// <summary>The route configurations that listeners want.</summary>
     internal IReadOnlyCollection<string> RouteNames => _routeUsers.Keys;
+
+    /// <summary>What else listeners and clusters take by name, each from its own source: secrets.</summary>
+    internal IEnumerable<NamedResource> Named
+    {
+        get
+        {
+            foreach (var (resource, _) in _namedUsers.Values)
+                yield return resource;
+        }
+    }
 
     /// <summary>Listeners that could not be bound at the last moment, since the last call.</summary>
     internal List<ConfigError> BindErrors { get; } = [];
@@ -160,6 +173,12 @@ internal sealed class Warming : ITimerOwner
             OnEndpoints(state);
             return;
         }
+        if (state.Key != state.Name && !_namedUsers.ContainsKey((state.TypeUrl, state.Key)))
+        {
+            // Nobody asks for it any more.
+            _builder.Forget(state);
+            return;
+        }
         bool isNew = state.Active is null && !_warming.ContainsKey(state);
         if (_warming.Remove(state, out var superseded))
             LetGo(superseded);
@@ -231,7 +250,7 @@ internal sealed class Warming : ITimerOwner
                 _builder.Forget(state);
                 break;
         }
-        Wake(state.TypeUrl, state.Name);
+        Wake(state.TypeUrl, state.Key);
     }
 
     // ---- warming --------------------------------------------------------------------------------------------------------
@@ -254,7 +273,7 @@ internal sealed class Warming : ITimerOwner
             return;
         }
         Activate(state);
-        Wake(state.TypeUrl, state.Name);
+        Wake(state.TypeUrl, state.Key);
     }
 
     private void Wake(string typeUrl, string name)
@@ -272,7 +291,7 @@ internal sealed class Warming : ITimerOwner
         if (version.Translated is ClusterConfig cluster)
         {
             bool waits = cluster.Type == DiscoveryType.Eds && !IsKnown(ResourceTypes.ClusterLoadAssignment, cluster.ServiceName);
-            return waits ? (ResourceTypes.ClusterLoadAssignment, cluster.ServiceName) : null;
+            return waits ? (ResourceTypes.ClusterLoadAssignment, cluster.ServiceName) : MissingNamed(version);
         }
         foreach (var named in version.Clusters)
         {
@@ -285,6 +304,16 @@ internal sealed class Warming : ITimerOwner
             if (routes?.Active is null && (routes?.Accepted is not null || !IsKnown(ResourceTypes.RouteConfiguration, name)))
                 return (ResourceTypes.RouteConfiguration, name);
         }
+        return MissingNamed(version);
+    }
+
+    private (string TypeUrl, string Name)? MissingNamed(ResourceVersion version)
+    {
+        foreach (var named in version.Named)
+        {
+            if (_snapshot.Find(named.TypeUrl, named.Key)?.Accepted is null && !_givenUp.Contains((named.TypeUrl, named.Key)))
+                return (named.TypeUrl, named.Key);
+        }
         return null;
     }
 
@@ -295,7 +324,7 @@ internal sealed class Warming : ITimerOwner
     {
         ResourceTypes.ClusterLoadAssignment => _endpointUsers.ContainsKey(name),
         ResourceTypes.RouteConfiguration => _routeUsers.ContainsKey(name),
-        _ => false,
+        _ => _namedUsers.ContainsKey((typeUrl, name)),
     };
 
     private void Activate(ResourceState state)
@@ -334,7 +363,12 @@ internal sealed class Warming : ITimerOwner
         }
         _warming.Remove(state);
         state.Active = version;
-        if (old is not null)
+        if (old is null)
+            return;
+        // Nobody is in the middle of anything with a secret, and its key had better not stay in memory.
+        if (state.TypeUrl == ResourceTypes.Secret)
+            LetGo(old);
+        else
             Retire(old, chains: GoneChains(old.Translated as ListenerConfig, version.Translated as ListenerConfig));
     }
 
@@ -412,6 +446,12 @@ internal sealed class Warming : ITimerOwner
             _routeUsers[name] = users + 1;
             RouteNamesChanged |= users == 0;
         }
+        foreach (var named in version.Named)
+        {
+            int users = _namedUsers.GetValueOrDefault((named.TypeUrl, named.Key)).Users;
+            _namedUsers[(named.TypeUrl, named.Key)] = (named, users + 1);
+            NamedChanged |= users == 0;
+        }
     }
 
     private void LetGo(ResourceVersion version)
@@ -438,6 +478,14 @@ internal sealed class Warming : ITimerOwner
             else
                 LetGoRoutes(name);
         }
+        foreach (var named in version.Named)
+        {
+            int users = _namedUsers[(named.TypeUrl, named.Key)].Users - 1;
+            if (users > 0)
+                _namedUsers[(named.TypeUrl, named.Key)] = (named, users);
+            else
+                LetGoNamed(named);
+        }
         _builder.Release(version);
     }
 
@@ -462,6 +510,19 @@ internal sealed class Warming : ITimerOwner
         _givenUp.Remove((ResourceTypes.RouteConfiguration, name));
         if (_snapshot.Find(ResourceTypes.RouteConfiguration, name) is { } routes && (Discovers || routes.Accepted is null))
             RemoveRoutes(routes);
+    }
+
+    private void LetGoNamed(NamedResource named)
+    {
+        _namedUsers.Remove((named.TypeUrl, named.Key));
+        NamedChanged = true;
+        _givenUp.Remove((named.TypeUrl, named.Key));
+        if (_snapshot.Find(named.TypeUrl, named.Key) is not { } state)
+            return;
+        if (state.Active is { } active)
+            LetGo(active);
+        state.Active = null;
+        _builder.Forget(state);
     }
 
     private void Retire(ResourceVersion version, int listeners = 0, int chains = 0)

@@ -12,6 +12,9 @@ namespace Sidecar.Wire;
 /// <param name="Source">The file it came from, or the control plane's address.</param>
 internal sealed record DiscoveredResource(string TypeUrl, string Name, string Version, ReadOnlyMemory<byte> Bytes, string Source)
 {
+    /// <summary>What tells its source apart, where others say from which they take it (SDS, ECDS); else empty.</summary>
+    public string Origin { get; init; } = "";
+
     /// <summary>The table's entry of the type.</summary>
     public MessageSchema? Type => SchemaTable.Find(TypeUrl[(TypeUrl.LastIndexOf('/') + 1)..]);
 }

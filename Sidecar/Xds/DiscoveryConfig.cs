@@ -84,6 +84,19 @@ internal sealed record DiscoveryConfig
         return wire.DynamicResources is { } dynamic ? new Reader(problems).Read(dynamic) : new DiscoveryConfig();
     }
 
+    /// <summary>Reads one ConfigSource, as resources have them for what they take by name.</summary>
+    /// <param name="source">envoy.config.core.v3.ConfigSource.</param>
+    /// <param name="typeUrl">What is taken from there.</param>
+    /// <param name="hasAds">Whether there is an aggregated stream.</param>
+    /// <param name="problems">What is wrong, by path from the source.</param>
+    /// <returns>Null when it is refused; and its initial_fetch_timeout, where it has one.</returns>
+    internal static (DiscoveryOrigin? Origin, long? FetchTimeoutMs) ReadOrigin(ReadOnlySpan<byte> source, string typeUrl, bool hasAds, WireProblems problems)
+    {
+        var reader = new Reader(problems);
+        var origin = reader.ReadSource(WireCore.ConfigSource.Parser.ParseFrom(source), typeUrl, hasAds, "");
+        return (origin, reader.FetchTimeoutMs(typeUrl));
+    }
+
     /// <summary>Reads the messages, with the path of each.</summary>
     private sealed class Reader(WireProblems problems)
     {
@@ -102,7 +115,9 @@ internal sealed record DiscoveryConfig
             };
         }
 
-        private DiscoveryOrigin? ReadSource(WireCore.ConfigSource? source, string typeUrl, bool hasAds, string path)
+        internal long? FetchTimeoutMs(string typeUrl) => _fetchTimeoutsMs.TryGetValue(typeUrl, out long ms) ? ms : null;
+
+        internal DiscoveryOrigin? ReadSource(WireCore.ConfigSource? source, string typeUrl, bool hasAds, string path)
         {
             if (source is null)
                 return null;
@@ -139,14 +154,17 @@ internal sealed record DiscoveryConfig
 
         private DiscoveryOrigin? ReadApi(WireCore.ApiConfigSource api, string typeUrl, string path)
         {
-            bool isCluster = typeUrl == ResourceTypes.Cluster;
+            (string service, string method, string resource) = typeUrl switch
+            {
+                ResourceTypes.Cluster => ("/envoy.service.cluster.v3.ClusterDiscoveryService/", "Clusters", "clusters"),
+                ResourceTypes.Secret => ("/envoy.service.secret.v3.SecretDiscoveryService/", "Secrets", "secrets"),
+                ResourceTypes.Extension => ("/envoy.service.extension.v3.ExtensionConfigDiscoveryService/", "ExtensionConfigs", "extension_configs"),
+                _ => ("/envoy.service.listener.v3.ListenerDiscoveryService/", "Listeners", "listeners"),
+            };
             if (api.ApiType is WireCore.ApiConfigSource.Types.ApiType.Rest)
-                return ReadRest(api, isCluster ? "/v3/discovery:clusters" : "/v3/discovery:listeners", path) is { } rest ? new RestOrigin(rest) : null;
+                return ReadRest(api, "/v3/discovery:" + resource, path) is { } rest ? new RestOrigin(rest) : null;
             if (api.ApiType is WireCore.ApiConfigSource.Types.ApiType.AggregatedGrpc or WireCore.ApiConfigSource.Types.ApiType.AggregatedDeltaGrpc)
                 return ReadGrpc(api, AggregatedService, "AggregatedResources", path) is { } aggregated ? new GrpcOrigin(aggregated) : null;
-            (string service, string method) = isCluster
-                ? ("/envoy.service.cluster.v3.ClusterDiscoveryService/", "Clusters")
-                : ("/envoy.service.listener.v3.ListenerDiscoveryService/", "Listeners");
             return ReadGrpc(api, service, method, path) is { } config ? new GrpcOrigin(config) : null;
         }
 
@@ -249,8 +267,8 @@ internal sealed record DiscoveryConfig
             return min;
         }
 
-        private void Reject(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Invalid, path, reason, 0, 0));
+        private void Reject(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Invalid, path.TrimStart('.'), reason, 0, 0));
 
-        private void Unsupported(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Unsupported, path, reason, 0, 0));
+        private void Unsupported(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Unsupported, path.TrimStart('.'), reason, 0, 0));
     }
 }

@@ -1,10 +1,7 @@
 using System;
 using System.Collections.Generic;
 using Sidecar.Loop;
-using Sidecar.Memory;
 using Sidecar.Telemetry;
-using Sidecar.Telemetry.Stats;
-using Sidecar.Upstream;
 using Sidecar.Wire;
 
 namespace Sidecar.Xds;
@@ -20,49 +17,34 @@ internal sealed class DiscoverySources : DiscoverySource
     private readonly EventLoop _loop;
     private readonly IDiscoveryTarget _target;
 
-    private DiscoverySources(
-        DiscoveryConfig config, ReadOnlyMemory<byte> node, EventLoop loop, Clusters clusters, StatsRegistry stats, IDiscoveryTarget target, FastRandom random)
+    private DiscoverySources(DiscoveryConfig config, SourceFactory factory, EventLoop loop, IDiscoveryTarget target)
     {
         _loop = loop;
         _target = target;
-
-        DiscoverySource Grpc(GrpcSourceConfig grpc) => new GrpcSource(loop, clusters, grpc, node, target, stats, config.FetchTimeoutsMs, random);
+        if (config.Ads is not null)
+            _all.Add(_ads = factory.Make(new GrpcOrigin(config.Ads), target, config.FetchTimeoutsMs)!);
+        Add(ResourceTypes.Cluster, config.Clusters);
+        Add(ResourceTypes.Listener, config.Listeners);
 
         void Add(string typeUrl, DiscoveryOrigin? origin)
         {
             // Types whose origin is ADS, and all others, are asked for there.
-            DiscoverySource? source = origin switch
-            {
-                GrpcOrigin grpc => Grpc(grpc.Config),
-                RestOrigin rest => new RestSource(loop, clusters, rest.Config, node, target, stats, config.FetchTimeoutsMs, random),
-                PathOrigin path => new PathSource(loop, path, target, stats, config.FetchTimeoutsMs),
-                _ => null,
-            };
             if (origin is null)
                 _notDiscovered.Add(typeUrl);
-            if (source is null)
+            if (factory.Make(origin, target, config.FetchTimeoutsMs) is not { } source)
                 return;
             _byType.Add(typeUrl, source);
             _all.Add(source);
         }
-
-        if (config.Ads is not null)
-            _all.Add(_ads = Grpc(config.Ads));
-        Add(ResourceTypes.Cluster, config.Clusters);
-        Add(ResourceTypes.Listener, config.Listeners);
     }
 
     /// <summary>Makes the sources.</summary>
     /// <param name="config">What the bootstrap says.</param>
-    /// <param name="node">envoy.config.core.v3.Node, as every control plane is told.</param>
+    /// <param name="factory">Makes each.</param>
     /// <param name="loop">The control loop.</param>
-    /// <param name="clusters">Its own clusters, the control planes' among them.</param>
-    /// <param name="stats">The process's stats.</param>
     /// <param name="target">Who takes what comes.</param>
-    /// <param name="random">For the waits between attempts.</param>
-    internal static DiscoverySource Create(
-        DiscoveryConfig config, ReadOnlyMemory<byte> node, EventLoop loop, Clusters clusters, StatsRegistry stats, IDiscoveryTarget target, FastRandom random) =>
-        new DiscoverySources(config, node, loop, clusters, stats, target, random);
+    internal static DiscoverySource Create(DiscoveryConfig config, SourceFactory factory, EventLoop loop, IDiscoveryTarget target) =>
+        new DiscoverySources(config, factory, loop, target);
 
     internal override string ControlPlane
     {

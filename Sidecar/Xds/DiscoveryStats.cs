@@ -32,9 +32,13 @@ internal static class SubscriptionStats
         new StatDefinition("version", StatKind.Gauge),
         new StatDefinition("update_duration", StatKind.Histogram));
 
-    /// <summary>The cells of a type that has stats of its own: clusters and listeners. Endpoints and routes are counted where each is used.</summary>
-    internal static StatsCells? Cells(StatsRegistry registry, string typeUrl) => typeUrl switch
+    /// <summary>
+    /// The cells of a source of a single resource, or of a type that has stats of its own: clusters and listeners. Endpoints and routes are counted where
+    /// each is used.
+    /// </summary>
+    internal static StatsCells? Cells(StatsRegistry registry, string typeUrl, string prefix = "") => typeUrl switch
     {
+        _ when prefix.Length > 0 => DiscoveryStats.Permanent(registry, Schema, prefix),
         ResourceTypes.Cluster => DiscoveryStats.Permanent(registry, Schema, "cluster_manager.cds."),
         ResourceTypes.Listener => DiscoveryStats.Permanent(registry, Schema, "listener_manager.lds."),
         _ => null,
@@ -43,6 +47,15 @@ internal static class SubscriptionStats
     /// <summary>Notes a version that was accepted.</summary>
     internal static void SetVersion(StatsCells cells, string version) =>
         cells.Set(Version, (long)(XxHash64.Hash(System.Text.Encoding.UTF8.GetBytes(version)) & long.MaxValue));
+}
+
+/// <summary>What is counted of a secret besides its subscription; names are Envoy's.</summary>
+internal static class SecretStats
+{
+    /// <summary>Changed files of it could not be used.</summary>
+    internal const int KeyRotationFailed = 0;
+
+    internal static readonly StatsSchema Schema = new(new StatDefinition("key_rotation_failed"));
 }
 
 /// <summary>What is counted of the stream to a control plane; names are Envoy's.</summary>
@@ -57,7 +70,7 @@ internal static class ControlPlaneStats
         new StatDefinition("pending_requests", StatKind.Gauge),
         new StatDefinition("rate_limit_enforced"));
 
-    internal static StatsCells Cells(StatsRegistry registry) => DiscoveryStats.Permanent(registry, Schema, "control_plane.");
+    internal static StatsCells Cells(StatsRegistry registry, string prefix) => DiscoveryStats.Permanent(registry, Schema, prefix + "control_plane.");
 }
 
 /// <summary>Stats that no snapshot owns.</summary>

@@ -55,10 +55,11 @@ internal sealed class GrpcSource : SubscribingSource
     /// <param name="stats">The process's stats.</param>
     /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
     /// <param name="random">For the waits between attempts.</param>
+    /// <param name="statPrefix">Of its stats; empty unless it is a single resource's.</param>
     internal GrpcSource(
         EventLoop loop, Clusters clusters, GrpcSourceConfig config, ReadOnlyMemory<byte> node, IDiscoveryTarget target, StatsRegistry stats,
-        IReadOnlyDictionary<string, long> fetchTimeoutsMs, FastRandom random)
-        : base(loop, target, stats, fetchTimeoutsMs)
+        IReadOnlyDictionary<string, long> fetchTimeoutsMs, FastRandom random, string statPrefix = "")
+        : base(loop, target, stats, fetchTimeoutsMs, statPrefix)
     {
         _clusters = clusters;
         _config = config;
@@ -67,7 +68,7 @@ internal sealed class GrpcSource : SubscribingSource
         _retry = new LoopTimer(this);
         _waiting = new LoopTimer(this);
         _send = new LoopWork(this);
-        _stats = ControlPlaneStats.Cells(stats);
+        _stats = ControlPlaneStats.Cells(stats, statPrefix);
     }
 
     internal override string ControlPlane => _controlPlane;

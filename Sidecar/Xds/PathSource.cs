@@ -29,8 +29,10 @@ internal sealed class PathSource : SubscribingSource
     /// <param name="target">Who takes what comes.</param>
     /// <param name="stats">The process's stats.</param>
     /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
-    internal PathSource(EventLoop loop, PathOrigin origin, IDiscoveryTarget target, StatsRegistry stats, IReadOnlyDictionary<string, long> fetchTimeoutsMs)
-        : base(loop, target, stats, fetchTimeoutsMs)
+    /// <param name="statPrefix">Of its stats; empty unless it is a single resource's.</param>
+    internal PathSource(
+        EventLoop loop, PathOrigin origin, IDiscoveryTarget target, StatsRegistry stats, IReadOnlyDictionary<string, long> fetchTimeoutsMs, string statPrefix = "")
+        : base(loop, target, stats, fetchTimeoutsMs, statPrefix)
     {
         _origin = origin;
         _watch = new FileSource(loop, origin.WatchedDirectory.Length > 0 ? origin.WatchedDirectory : origin.Path, ReadFile);

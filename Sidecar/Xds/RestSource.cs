@@ -64,10 +64,11 @@ internal sealed class RestSource : SubscribingSource, IHttpCallEvents
     /// <param name="stats">The process's stats.</param>
     /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
     /// <param name="random">For the jitter.</param>
+    /// <param name="statPrefix">Of its stats; empty unless it is a single resource's.</param>
     internal RestSource(
         EventLoop loop, Clusters clusters, RestSourceConfig config, ReadOnlyMemory<byte> node, IDiscoveryTarget target, StatsRegistry stats,
-        IReadOnlyDictionary<string, long> fetchTimeoutsMs, FastRandom random)
-        : base(loop, target, stats, fetchTimeoutsMs)
+        IReadOnlyDictionary<string, long> fetchTimeoutsMs, FastRandom random, string statPrefix = "")
+        : base(loop, target, stats, fetchTimeoutsMs, statPrefix)
     {
         _clusters = clusters;
         _config = config;

@@ -20,6 +20,7 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     private readonly PriorityQueue<Wait, long> _waits = new();
     private readonly IDiscoveryTarget _target;
     private readonly StatsRegistry _stats;
+    private readonly string _statPrefix;
     private readonly IReadOnlyDictionary<string, long> _fetchTimeoutsMs;
     private readonly LoopWork _turnEnd;
     private readonly LoopTimer _time;
@@ -34,8 +35,11 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     /// <param name="target">Who takes what comes.</param>
     /// <param name="stats">The process's stats.</param>
     /// <param name="fetchTimeoutsMs">initial_fetch_timeout by type, where configured.</param>
-    protected SubscribingSource(EventLoop loop, IDiscoveryTarget target, StatsRegistry stats, IReadOnlyDictionary<string, long> fetchTimeoutsMs)
+    /// <param name="statPrefix">Of its stats; empty unless it is a single resource's.</param>
+    protected SubscribingSource(
+        EventLoop loop, IDiscoveryTarget target, StatsRegistry stats, IReadOnlyDictionary<string, long> fetchTimeoutsMs, string statPrefix)
     {
+        _statPrefix = statPrefix;
         Loop = loop;
         _target = target;
         _stats = stats;
@@ -125,7 +129,7 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
 
     private Subscription Add(string typeUrl)
     {
-        var subscription = new Subscription(typeUrl) { Stats = SubscriptionStats.Cells(_stats, typeUrl) };
+        var subscription = new Subscription(typeUrl) { Stats = SubscriptionStats.Cells(_stats, typeUrl, _statPrefix) };
         _subscriptions.Add(subscription.Order, subscription);
         OnNewType(subscription);
         return subscription;
