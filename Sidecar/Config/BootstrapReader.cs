@@ -78,7 +78,7 @@ internal static class BootstrapReader
     {
         try
         {
-            return WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap.Bytes.Span);
+            return WireBootstrap.Bootstrap.Parser.ParseFrom(BootstrapBytes.WithoutStaticResources(bootstrap.Bytes.Span));
         }
         // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
         catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)

@@ -76,6 +76,7 @@ internal sealed class ResourceReader
     private readonly WireWriter _wire = new(4096);
     private string _file = "";
     private byte[] _document = [];
+    private bool _isBootstrapKept;
 
     private ResourceReader()
     {
@@ -95,10 +96,12 @@ internal sealed class ResourceReader
     }
 
     /// <summary>Reads an Envoy bootstrap (JSON).</summary>
-    public static ResourceSet ReadBootstrap(string path)
+    /// <param name="path">The file.</param>
+    /// <param name="isKept">The caller keeps the bootstrap for good: its resources need no bytes of their own.</param>
+    public static ResourceSet ReadBootstrap(string path, bool isKept = false)
     {
-        var reader = new ResourceReader();
-        if (reader.TryLoad(path) && !reader.IsYaml() && reader.IsJson())
+        var reader = new ResourceReader { _isBootstrapKept = isKept };
+        if (reader.TryLoad(path) && !reader.IsYaml() && !reader.TryReadFaultlessBootstrap() && reader.IsJson())
             reader.ReadBootstrapDocument();
         return reader._set;
     }
@@ -255,13 +258,18 @@ internal sealed class ResourceReader
 
     private bool StartsAsJson() => _document.AsSpan().TrimStart(s_blank) is [(byte)'{' or (byte)'[', ..];
 
+    // A byte order mark is not JSON, but editors write it.
+    private void RemoveByteOrderMark()
+    {
+        ReadOnlySpan<byte> document = _document;
+        if (document.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
+            _document = document[3..].ToArray();
+    }
+
     // The whole document is looked over before anything of it counts: a truncated file is refused whole.
     private bool IsJson()
     {
-        ReadOnlySpan<byte> document = _document;
-        // A byte order mark is not JSON, but editors write it.
-        if (document.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
-            _document = document[3..].ToArray();
+        RemoveByteOrderMark();
         if (!Utf8.IsValid(_document))
         {
             int valid = 0;
@@ -632,6 +640,24 @@ internal sealed class ResourceReader
 
     // ---- bootstrap --------------------------------------------------------------------------------------------
 
+    // A mesh of ten thousand clusters as static resources is nearly always one without fault, and then one pass reads it. Whatever there is to say about a
+    // document is left to the readings that say it; an escape may be half of a surrogate pair, for which they look first.
+    private bool TryReadFaultlessBootstrap()
+    {
+        RemoveByteOrderMark();
+        if (!StartsAsJson() || !Utf8.IsValid(_document) || _document.AsSpan().IndexOf("\\u"u8) >= 0)
+            return false;
+        MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
+        _problems.Clear();
+        _wire.Clear();
+        // What is written is shorter than its JSON.
+        _wire.Reserve(_document.Length);
+        if (!Transcoder.TryReadJson(_document, type, _problems, _wire) || _problems.List.Count > 0)
+            return false;
+        KeepBootstrap(type, path: "", isWhollySupported: !_problems.MetUnsupported);
+        return true;
+    }
+
     private void ReadBootstrapDocument()
     {
         var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
@@ -646,15 +672,20 @@ internal sealed class ResourceReader
     {
         MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
         TypeOf(reader, out bool legacy, out string? url);
+        if (TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
+            KeepBootstrap(type, path, isWhollySupported: false);
+    }
+
+    // _wire is a bootstrap.
+    private void KeepBootstrap(MessageSchema type, string path, bool isWhollySupported)
+    {
+        ReadOnlyMemory<byte> memory = _wire.Take();
+        ReadOnlySpan<byte> bytes = memory.Span;
+        if (!isWhollySupported && !TryWalk(bytes, type, path, ""))
+            return;
+        _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", memory, _file);
         // Inside of a dump the static resources are told again, in their sections: here only the rest counts.
-        bool inDump = path.Length > 0;
-        if (!TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
-            return;
-        byte[] bytes = _wire.Written.ToArray();
-        if (!TryWalk(bytes, type, path, ""))
-            return;
-        _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", bytes, _file);
-        if (inDump)
+        if (path.Length > 0)
             return;
         foreach (var problem in BootstrapReader.AdminProblems(_set.Bootstrap))
             _set.Add(problem);
@@ -669,12 +700,16 @@ internal sealed class ResourceReader
                     continue;
                 return;
             }
+            int start = reader2.Position - value.Length;
             var inner = new WireReader(value);
             while (!inner.AtEnd && inner.TryTag(out uint field, out int innerEncoding) && innerEncoding == 2 && inner.TryBytes(out ReadOnlySpan<byte> resource))
             {
                 MessageSchema? resourceType = statics.Find(field)?.Message;
-                if (resourceType is not null && ResourceTypes.IsResource(resourceType.TypeUrl) && TypedStructs.TrySplit(resource, out ReadOnlySpan<byte> name, out _))
-                    _set.Add(new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", resource.ToArray(), _file), warming: false);
+                if (resourceType is null || !ResourceTypes.IsResource(resourceType.TypeUrl) || !TypedStructs.TrySplit(resource, out _, out _))
+                    continue;
+                ReadOnlyMemory<byte> own = _isBootstrapKept ? memory.Slice(start + inner.Position - resource.Length, resource.Length) : resource.ToArray();
+                _set.Add(
+                    new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", own, _file) { IsWhollySupported = isWhollySupported }, warming: false);
             }
         }
     }

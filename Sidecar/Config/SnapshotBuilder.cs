@@ -469,7 +469,7 @@ internal sealed class SnapshotBuilder
         var list = new List<ConfigError>();
         foreach (var problem in scope.Ignored)
             list.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason) { Kind = ConfigErrorKind.Ignored });
-        if (resource.Type is { } type)
+        if (!resource.IsWhollySupported && resource.Type is { } type)
         {
             var problems = new WireProblems();
             UnsupportedFields.Walk(resource.Bytes.Span, type, "", problems);

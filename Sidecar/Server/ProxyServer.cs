@@ -363,7 +363,7 @@ internal sealed class ProxyServer : ITimerOwner
         ResourceSet set;
         if (_options.BootstrapPath is { } bootstrap)
         {
-            set = ResourceReader.ReadBootstrap(bootstrap);
+            set = ResourceReader.ReadBootstrap(bootstrap, isKept: Bootstrap is null);
             Bootstrap ??= set.Bootstrap;
         }
         else

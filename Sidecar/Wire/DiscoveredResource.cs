@@ -15,6 +15,9 @@ internal sealed record DiscoveredResource(string TypeUrl, string Name, string Ve
     /// <summary>What tells its source apart, where others say from which they take it (SDS, ECDS); else empty.</summary>
     public string Origin { get; init; } = "";
 
+    /// <summary>Reading it met only what has its effect here: a walk for what has none would find nothing.</summary>
+    public bool IsWhollySupported { get; init; }
+
     /// <summary>The table's entry of the type.</summary>
     public MessageSchema? Type => SchemaTable.Find(TypeUrl[(TypeUrl.LastIndexOf('/') + 1)..]);
 }

@@ -19,6 +19,9 @@ internal ref partial struct JsonToWire
     // JSON may nest deeper than messages do (a Struct costs three wire levels a JSON level); beyond this it is refused as syntax.
     private const int JsonDepthMax = 512;
 
+    // Deeper than any real message: whether the walk, which counts levels its own way, would refuse it is for the walk to say.
+    private const int DepthForWalk = 32;
+
     // Above this many keys, a set finds the double ones instead of a scan.
     private const int ScannedKeysMax = 8;
 
@@ -163,6 +166,7 @@ internal ref partial struct JsonToWire
     private void ReadFields(MessageSchema type, bool legacy, bool insideAny)
     {
         Utf8JsonReader start = legacy ? _json : default;
+        _problems.MetUnsupported |= legacy;
         Span<ulong> seen = stackalloc ulong[(type.Fields.Length + 63) / 64];
         seen.Clear();
         ulong seenLegacy = 0, seenOneofs = 0;
@@ -210,6 +214,7 @@ internal ref partial struct JsonToWire
                 _json.Skip();
                 continue;
             }
+            _problems.MetUnsupported |= field.Support != Support.Supported;
             _json.Read();
             Push(field);
             ref ulong word = ref seen[field.Index >> 6];
@@ -283,6 +288,7 @@ internal ref partial struct JsonToWire
     // Counts a wire level; on false the value has been skipped.
     private bool Enter()
     {
+        _problems.MetUnsupported |= _depth >= DepthForWalk;
         if (++_depth <= Transcoder.DepthMax)
             return true;
         _depth--;
@@ -980,6 +986,7 @@ internal ref partial struct JsonToWire
     private void WriteAny(MessageSchema type, bool legacy, bool typed)
     {
         Push(type);
+        _problems.MetUnsupported |= legacy || type.Support != Support.Supported || TypedStructs.IsTypedStruct(type);
         if (type.Support == Support.Opaque)
         {
             WriteOpaque(type);

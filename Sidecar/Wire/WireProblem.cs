@@ -42,6 +42,9 @@ internal sealed class WireProblems
     /// <summary>How many of them are errors, counted also past the bound.</summary>
     public int ErrorCount { get; private set; }
 
+    /// <summary>Reading JSON met something that <see cref="UnsupportedFields"/> may have to name; where it did not, there is nothing to walk for.</summary>
+    public bool MetUnsupported { get; set; }
+
     /// <summary>Remembers one.</summary>
     public void Add(WireProblem problem)
     {
@@ -56,5 +59,6 @@ internal sealed class WireProblems
     {
         _list.Clear();
         ErrorCount = 0;
+        MetUnsupported = false;
     }
 }

@@ -21,6 +21,21 @@ internal sealed class WireWriter
     /// <summary>What is written; valid until the next write.</summary>
     public ReadOnlySpan<byte> Written => _bytes.AsSpan(0, Length);
 
+    /// <summary>Gives away what is written, and is empty afterwards. Not copied, unless much of the buffer would be kept for nothing.</summary>
+    public ReadOnlyMemory<byte> Take()
+    {
+        if (Length < _bytes.Length / 2)
+        {
+            byte[] copy = Written.ToArray();
+            Length = 0;
+            return copy;
+        }
+        var taken = new ReadOnlyMemory<byte>(_bytes, 0, Length);
+        _bytes = [];
+        Length = 0;
+        return taken;
+    }
+
     /// <summary>Forgets everything written.</summary>
     public void Clear() => Length = 0;
 
@@ -35,8 +50,15 @@ internal sealed class WireWriter
     public Span<byte> Reserve(int bytes)
     {
         if (_bytes.Length - Length < bytes)
-            Array.Resize(ref _bytes, Math.Max(_bytes.Length * 2, Length + bytes));
+            Grow(Math.Max(_bytes.Length * 2, Length + bytes));
         return _bytes.AsSpan(Length);
+    }
+
+    private void Grow(int capacity)
+    {
+        byte[] larger = GC.AllocateUninitializedArray<byte>(capacity);
+        Written.CopyTo(larger);
+        _bytes = larger;
     }
 
     /// <summary>Counts bytes written into Reserve.</summary>

@@ -73,7 +73,7 @@ internal sealed record DiscoveryConfig
         WireBootstrap.Bootstrap wire;
         try
         {
-            wire = WireBootstrap.Bootstrap.Parser.ParseFrom(bootstrap);
+            wire = WireBootstrap.Bootstrap.Parser.ParseFrom(BootstrapBytes.WithoutStaticResources(bootstrap));
         }
         // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
         catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
