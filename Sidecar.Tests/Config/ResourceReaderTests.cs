@@ -308,6 +308,44 @@ public sealed class ResourceReaderTests : IDisposable
     }
 
     [Fact]
+    public void Bootstrap_ThatIsKept_HoldsTheBytesOfItsResources()
+    {
+        string path = Put("b.json", """{"node":{"id":"n"},"static_resources":{"clusters":[{"name":"c"},{"name":"d","connect_timeout":"1s"}]}}""");
+        ResourceSet kept = ResourceReader.ReadBootstrap(path, isKept: true);
+        ResourceSet apart = ResourceReader.ReadBootstrap(path);
+        Assert.Equal(apart.Resources.Select(resource => Convert.ToHexString(resource.Bytes.Span)), kept.Resources.Select(resource => Convert.ToHexString(resource.Bytes.Span)));
+        foreach (DiscoveredResource resource in kept.Resources)
+            Assert.True(kept.Bootstrap!.Bytes.Span.Overlaps(resource.Bytes.Span));
+        foreach (DiscoveredResource resource in apart.Resources)
+            Assert.False(apart.Bootstrap!.Bytes.Span.Overlaps(resource.Bytes.Span));
+    }
+
+    // A bootstrap without fault is read in one pass; any fault leaves it to the readings that every document gets, and to their words.
+    [Theory]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c"}]}}""")]
+    [InlineData("""  {"static_resources":{"clusters":[{"name":"c"}]}}  """)]
+    [InlineData("\uFEFF" + """{"static_resources":{"clusters":[{"name":"c"}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c\u00e9"}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c\ud800"}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c"}]}} x""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c"}]}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c","x":1}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c","name":"d"}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c","hosts":[]}]}}""")]
+    [InlineData("""{"static_resources":{"clusters":[{"name":"c","lrs_server":{"self":{}},"lrs_report_endpoint_metrics":["x"]}]},"hds_config":{}}""")]
+    [InlineData("""{"@type":"type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap","static_resources":{"clusters":[{"name":"c"}]}}""")]
+    [InlineData("""{"@type":"type.googleapis.com/envoy.config.bootstrap.v2.Bootstrap","static_resources":{"clusters":[{"name":"c","hosts":[]}]}}""")]
+    public void Bootstrap_ReadInOnePass_IsWhatTheOthersRead(string text)
+    {
+        string path = Put("b.json", text);
+        ResourceSet once = ResourceReader.ReadBootstrap(path);
+        ResourceSet document = ResourceReader.ReadDocument(File.ReadAllBytes(path), path);
+        Assert.Equal(document.Problems, once.Problems);
+        Assert.Equal(document.Resources.Select(resource => Convert.ToHexString(resource.Bytes.Span)), once.Resources.Select(resource => Convert.ToHexString(resource.Bytes.Span)));
+        Assert.Equal(document.Bootstrap is null, once.Bootstrap is null);
+    }
+
+    [Fact]
     public void Bootstrap_IsRefusedWhole_WithEveryPath()
     {
         ResourceSet set = Read("""{"static_resources":{"listeners":[{"name":"l","filter_chains":[{"x":1}]}],"clusters":[{"name":"c","y":1}]}}""");

@@ -37,6 +37,48 @@ public sealed class UnsupportedFieldsTests
         Assert.Equal(WireProblemKind.Unsupported, problem.Kind);
     }
 
+    // Where reading JSON met nothing of the kind, nobody walks.
+    [Fact]
+    public void WhatTheWalkHasToName_ReadingMetBefore()
+    {
+        int named = 0;
+        for (int i = 0; i < SchemaTable.Count; i++)
+        {
+            MessageSchema type = SchemaTable.Message(i);
+            if (type.WellKnown != WellKnown.None || type.Support == Support.Opaque)
+                continue;
+            foreach (FieldSchema field in type.Fields)
+            {
+                var problems = new WireProblems();
+                var output = new WireWriter();
+                if (!Transcoder.TryReadJson(System.Text.Encoding.UTF8.GetBytes(Alone(field)), type, problems, output))
+                    continue;
+                bool met = problems.MetUnsupported;
+                problems.Clear();
+                UnsupportedFields.Walk(output.Written, type, "", problems);
+                named += problems.List.Count > 0 ? 1 : 0;
+                Assert.True(met || problems.List.Count == 0, $"{type.FullName}.{field}");
+            }
+        }
+        Assert.True(named > 100, $"{named} named");
+    }
+
+    // A message with this field and no other, as far as a simple value will do.
+    private static string Alone(FieldSchema field)
+    {
+        string value = field.Type switch
+        {
+            FieldType.String or FieldType.Bytes => "\"eA==\"",
+            FieldType.Bool => "true",
+            FieldType.Message when field.Message.WellKnown == WellKnown.Duration => "\"1s\"",
+            FieldType.Message when field.Message.WellKnown == WellKnown.Wrapper => field.Message.Fields[0].Type == FieldType.Bool ? "true" : "\"1\"",
+            FieldType.Message when field.Message.WellKnown == WellKnown.Any => """{"@type":"type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor"}""",
+            FieldType.Message => "{}",
+            _ => "1",
+        };
+        return field.IsMap ? "{\"" + field + "\":{\"1\":" + value + "}}" : "{\"" + field + "\":" + (field.IsRepeated ? "[" + value + "]" : value) + "}";
+    }
+
     [Fact]
     public void UnknownNumber_IsNamedByNumber()
     {
