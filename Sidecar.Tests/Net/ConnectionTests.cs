@@ -378,6 +378,38 @@ public sealed class ConnectionTests
         peer.Dispose();
     }
 
+    [Theory]
+    [InlineData(0, true)]       // closed at once
+    [InlineData(1000, false)]   // shut down, and closed when the peer has closed
+    public void CloseAfterFlush_LastBytesAndFin_AreOneSegment(int delayMs, bool peerIsDone)
+    {
+        using TestLoop test = new();
+        Recorder recorder = new();
+        (Connection connection, TestPeer peer) = test.ConnectedByTcp(recorder);
+        test.Step();
+        using var handle = new System.Net.Sockets.SafeSocketHandle(peer.Fd, ownsHandle: false);
+        using var socket = new System.Net.Sockets.Socket(handle);
+        uint before = SegmentsReceived(socket);
+        connection.Write("response"u8);
+        connection.CloseAfterFlush(delayMs, peerIsDone);
+        test.Step();
+        Assert.Equal("response", peer.Read());
+        Assert.True(peer.End);
+        Assert.Equal(before + 1, SegmentsReceived(socket));
+        peer.Dispose();
+        test.Until(() => recorder.Closed is not null);
+        Assert.Equal(Failure.None, recorder.Closed);
+    }
+
+    // tcpi_segs_in of struct tcp_info (tcp(7)).
+    private static uint SegmentsReceived(System.Net.Sockets.Socket socket)
+    {
+        const int Tcp = 6, TcpInfo = 11, SegsIn = 140;
+        byte[] info = new byte[SegsIn + sizeof(uint)];
+        Assert.Equal(info.Length, socket.GetRawSocketOption(Tcp, TcpInfo, info));
+        return BitConverter.ToUInt32(info, SegsIn);
+    }
+
     [Fact]
     public void PeersReset_IsADisconnect_AlsoWhilePaused()
     {

@@ -229,7 +229,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
         _closing = true;
         _session?.MoveOutput();
         bool over = _session is { Codec: Http.H1.Http1ServerCodec { IsOver: true } } && _connection.IsInputUsedUp;
-        _connection.CloseAfterFlush(over ? 0 : Config.DelayedCloseTimeoutMs);
+        _connection.CloseAfterFlush(over ? 0 : Config.DelayedCloseTimeoutMs, peerIsDone: over);
     }
 
     // ---- what the session tells ---------------------------------------------------------------------------------

@@ -152,11 +152,11 @@ internal static unsafe class Sockets
             return SysResult.Of(Libc.recv(fd, p, (nuint)into.Length, Peek));
     }
 
-    /// <summary>send(2).</summary>
-    public static SysResult Send(int fd, ReadOnlySpan<byte> bytes)
+    /// <summary>send(2); <paramref name="more"/> tells TCP that more follows at once.</summary>
+    public static SysResult Send(int fd, ReadOnlySpan<byte> bytes, bool more = false)
     {
         fixed (byte* p = bytes)
-            return SysResult.Of(Libc.send(fd, p, (nuint)bytes.Length, NoSignal));
+            return SysResult.Of(Libc.send(fd, p, (nuint)bytes.Length, more ? NoSignal | More : NoSignal));
     }
 
     /// <summary>sendmsg(2) of <paramref name="count"/> struct iovec at <paramref name="vectors"/>; <paramref name="more"/> tells TCP that more follows at once.</summary>

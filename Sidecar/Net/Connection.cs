@@ -94,6 +94,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private bool _writeShut;
     private bool _aboveHigh;
     private bool _presenting;
+    private bool _outputIsLent;     // _output is somebody's own chain, for the length of one flush
+    private bool _peerIsDone;       // nothing can arrive any more whose loss a close would tell the peer of
 
     private enum State : byte
     {
@@ -161,8 +163,10 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_output is null)
             return;
         _output.Clear();
-        _shared.Outputs.Return(_output);
+        if (!_outputIsLent)
+            _shared.Outputs.Return(_output);
         _output = null;
+        _outputIsLent = false;
     }
 
     // ---- facts ----------------------------------------------------------------------------------------------
@@ -328,7 +332,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         SetWatermarks(DefaultHighWatermark);
         _pauses = 0;
         _readReady = _hangUpSeen = _writeBlocked = _writeFailed = false;
-        _endReceived = _endDelivered = _shutdownWanted = _writeShut = _aboveHigh = _presenting = false;
+        _endReceived = _endDelivered = _shutdownWanted = _writeShut = _aboveHigh = _presenting = _peerIsDone = false;
     }
 
     // ---- what the handler does ------------------------------------------------------------------------------
@@ -386,6 +390,31 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             _shared.Loop.RunAtTurnEnd(_flush);
     }
 
+    /// <summary>
+    /// Sends all of <paramref name="chain"/>; for the flush phase, where it is what the turn has gathered. With nothing before it that is done at once and from where it
+    /// lies; what the socket does not take waits in <see cref="Output"/>. The connection may be closed when this returns.
+    /// </summary>
+    internal void SendGathered(BufferChain chain)
+    {
+        if (_output is not null || _state < State.Open)
+        {
+            chain.MoveAllTo(Output);
+            ScheduleFlush();
+            return;
+        }
+        _output = chain;
+        _outputIsLent = true;
+        Flush();
+        if (!_outputIsLent)
+            return;
+        _output = null;
+        _outputIsLent = false;
+        if (_state == State.Closed)
+            chain.Clear();
+        else
+            chain.MoveAllTo(Output);
+    }
+
     /// <summary>Stops presenting and reading; calls nest. The peer is held back by its TCP window.</summary>
     internal void PauseReading() => _pauses++;
 
@@ -434,10 +463,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// by a RST. 0: closes right after the last byte is with the kernel. Nothing more is presented;
     /// <see cref="ConnectionHandler.OnClosed"/> comes at the end.
     /// </summary>
-    internal void CloseAfterFlush(int delayMs = 0)
+    /// <param name="delayMs">How long the peer may take to close.</param>
+    /// <param name="peerIsDone">By the rules of its protocol the peer sends nothing more.</param>
+    internal void CloseAfterFlush(int delayMs = 0, bool peerIsDone = false)
     {
         if (IsClosing)
             return;
+        _peerIsDone = peerIsDone;
         if (_state != State.Open || _writeFailed)
         {
             Close(Failure.None);
@@ -788,7 +820,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         bool sentAny = false;
         while (!_writeBlocked && !_writeFailed && (!OutputIsEmpty || _transport.HasUnsent))
         {
-            IoResult sent = _transport.Write(_fd, Output);
+            IoResult sent = EndFollows ? RawTransport.WriteLast(_fd, Output) : _transport.Write(_fd, Output);
             sentAny |= sent.Bytes > 0;
             CountSent(sent.Bytes);
             if (sent.Status == IoStatus.WouldBlock)
@@ -827,6 +859,11 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (OutputIsEmpty)
             ReturnOutput();
     }
+
+    // When the last byte is with the kernel, FIN is next, so both may travel in one segment: half of what is left to do for a connection of one request. Not
+    // where a close might find something unread: then the kernel says RST and forgets what it has not sent.
+    private bool EndFollows =>
+        _shutdownWanted && !_writeShut && _transport == RawTransport.Instance && (_state == State.Open || CloseDelayMs > 0 || _peerIsDone);
 
     private void TellWatermarks()
     {

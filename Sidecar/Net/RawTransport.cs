@@ -34,19 +34,24 @@ internal sealed class RawTransport : Transport
         }
     }
 
-    internal override unsafe IoResult Write(int fd, BufferChain from)
+    internal override IoResult Write(int fd, BufferChain from) => Write(fd, from, more: false);
+
+    /// <summary>As <see cref="Write(int, BufferChain)"/>, for a caller that ends its direction right behind: the kernel keeps an incomplete segment for the FIN.</summary>
+    internal static IoResult WriteLast(int fd, BufferChain from) => Write(fd, from, more: true);
+
+    private static unsafe IoResult Write(int fd, BufferChain from, bool more)
     {
         if (from.IsSingle)
         {
-            int offered = from.First.Length;
-            return Took(from, offered, Sockets.Send(fd, from.First));
+            var first = from.First;
+            return Took(from, first.Length, Sockets.Send(fd, first, more));
         }
         IoVector* vectors = stackalloc IoVector[VectorsMax];
         int count = from.FillIovecs(new Span<IoVector>(vectors, VectorsMax));
         long total = 0;
         for (int i = 0; i < count; i++)
             total += vectors[i].Length;
-        return Took(from, total, Sockets.SendVectors(fd, vectors, count));
+        return Took(from, total, Sockets.SendVectors(fd, vectors, count, more));
     }
 
     internal override IoResult WriteDirect(int fd, ReadOnlySpan<byte> bytes)
