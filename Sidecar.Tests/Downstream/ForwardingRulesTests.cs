@@ -127,6 +127,8 @@ public class ForwardingRulesTests
         Assert.Equal("ffffffff-ffff-4fff-bfff-ffffffffffff", Encoding.ASCII.GetString(text));
         ForwardingRules.FormatUuid(0, 0, text);
         Assert.Equal("00000000-0000-4000-8000-000000000000", Encoding.ASCII.GetString(text));
+        ForwardingRules.FormatUuid(0x01234567_89ab_cdef, 0xfedc_ba9876543210, text);
+        Assert.Equal("01234567-89ab-4def-bedc-ba9876543210", Encoding.ASCII.GetString(text));
     }
 
     [Fact]

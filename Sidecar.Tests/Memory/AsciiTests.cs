@@ -64,6 +64,36 @@ public class AsciiTests
     }
 
     [Fact]
+    public void ToLowerToken_EveryByteAtEveryPlace_EndsThereOrIsFolded_AndNothingBehindItChanges()
+    {
+        const string Front = "X-Forwarded-Client-Certificate-Of-A-Long-Name";
+        const string Behind = ": VALUE and MORE";
+        for (int length = 0; length <= Front.Length; length++)
+        {
+            for (int b = 0; b < 256; b++)
+            {
+                string text = Front[..length] + (char)b + Behind;
+                bool isToken = Ascii.IsToken([(byte)b]);
+                string token = isToken ? text[..(length + 1)] : text[..length];
+                byte[] bytes = Ascii.Bytes(text);
+                Assert.Equal(token.Length, Ascii.ToLowerToken(bytes));
+                Assert.Equal(token.ToLowerInvariant() + text[token.Length..], Ascii.String(bytes));
+            }
+        }
+    }
+
+    [Fact]
+    public void ToLowerToken_WithoutEnd_IsAllOfIt()
+    {
+        for (int length = 0; length < 50; length++)
+        {
+            byte[] bytes = Ascii.Bytes(new string('Q', length));
+            Assert.Equal(length, Ascii.ToLowerToken(bytes));
+            Assert.Equal(new string('q', length), Ascii.String(bytes));
+        }
+    }
+
+    [Fact]
     public void HexValue_EveryByte()
     {
         for (int b = 0; b < 256; b++)

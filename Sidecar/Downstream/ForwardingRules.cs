@@ -1,5 +1,6 @@
 using System;
 using System.Buffers.Binary;
+using System.Runtime.Intrinsics;
 using Sidecar.Http;
 using Sidecar.Memory;
 using Sidecar.Net;
@@ -96,7 +97,7 @@ internal static class ForwardingRules
     internal static bool TryFromRight(ReadOnlySpan<byte> xff, int position, out Address address)
     {
         address = default;
-        while (true)
+        while (!xff.IsEmpty)
         {
             int comma = xff.LastIndexOf((byte)',');
             if (position == 1)
@@ -106,6 +107,7 @@ internal static class ForwardingRules
             xff = xff[..comma];
             position--;
         }
+        return false;
     }
 
     /// <summary>A random UUID (RFC 9562 version 4) as x-request-id.</summary>
@@ -121,33 +123,28 @@ internal static class ForwardingRules
     {
         high = (high & ~0xF000UL) | 0x4000;
         low = (low & ~(3UL << 62)) | (2UL << 62);
-        Span<byte> digits = stackalloc byte[32];
-        BinaryPrimitives.WriteUInt64BigEndian(digits, HexDigits((uint)(high >> 32)));
-        BinaryPrimitives.WriteUInt64BigEndian(digits[8..], HexDigits((uint)high));
-        BinaryPrimitives.WriteUInt64BigEndian(digits[16..], HexDigits((uint)(low >> 32)));
-        BinaryPrimitives.WriteUInt64BigEndian(digits[24..], HexDigits((uint)low));
         text = text[..36];
-        digits[..8].CopyTo(text);
+        var bytes = Vector128.Create(BinaryPrimitives.ReverseEndianness(high), BinaryPrimitives.ReverseEndianness(low)).AsByte();
+        var upper = HexDigits((bytes.AsUInt16() >> 4).AsByte());
+        var lower = HexDigits(bytes);
+        // The digits in order: of each byte the upper half's before the lower's.
+        var front = (Vector128.WidenLower(upper) | Vector128.WidenLower(lower) << 8).AsUInt64();
+        var back = (Vector128.WidenUpper(upper) | Vector128.WidenUpper(lower) << 8).AsUInt64();
+        BinaryPrimitives.WriteUInt64LittleEndian(text, front[0]);
         text[8] = (byte)'-';
-        digits[8..12].CopyTo(text[9..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(text[9..], (uint)front[1]);
         text[13] = (byte)'-';
-        digits[12..16].CopyTo(text[14..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(text[14..], (uint)(front[1] >> 32));
         text[18] = (byte)'-';
-        digits[16..20].CopyTo(text[19..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(text[19..], (uint)back[0]);
         text[23] = (byte)'-';
-        digits[20..].CopyTo(text[24..]);
+        BinaryPrimitives.WriteUInt32LittleEndian(text[24..], (uint)(back[0] >> 32));
+        BinaryPrimitives.WriteUInt64LittleEndian(text[28..], back[1]);
     }
 
-    // Eight digits at once: four bits to a byte, then '0' added to each, and what lies between '9' and 'a' to those above 9.
-    private static ulong HexDigits(uint value)
-    {
-        ulong nibbles = value;
-        nibbles = (nibbles | nibbles << 16) & 0x0000FFFF0000FFFF;
-        nibbles = (nibbles | nibbles << 8) & 0x00FF00FF00FF00FF;
-        nibbles = (nibbles | nibbles << 4) & 0x0F0F0F0F0F0F0F0F;
-        ulong letters = (nibbles + 0x0606060606060606) >> 4 & 0x0101010101010101;
-        return nibbles + 0x3030303030303030 + letters * ('a' - '9' - 1);
-    }
+    // The digit of each byte's lower half.
+    private static Vector128<byte> HexDigits(Vector128<byte> bytes) =>
+        Vector128.ShuffleNative(Vector128.Create("0123456789abcdef"u8), bytes & Vector128.Create((byte)0x0F));
 
     private static void AppendXff(RequestHead head, in Address peer)
     {

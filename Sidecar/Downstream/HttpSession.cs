@@ -16,7 +16,7 @@ namespace Sidecar.Downstream;
 /// <see cref="HttpStream"/> per request.
 /// </summary>
 /// <remarks>Worker-owned, pooled by version in its <see cref="HttpConnectionManager"/>; belongs to one <see cref="HttpConnection"/> at a time.</remarks>
-internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner
+internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, IFaultable
 {
     /// <summary>A codec's own timers (flush timeout, keep-alive PING) are checked this often while there is something to time.</summary>
     private const long TickMs = 1000;
@@ -106,7 +106,9 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner
             return data.Length;
         if (result.Error == Failure.None)
             _owner.PassDrainToCodec();
-        Settle();
+        // A request under way, the usual case, has left nothing to settle.
+        if (_open.Count == 0 || !_output.IsEmpty || Codec.IsFinished || Codec.IsOutputEnded)
+            Settle();
         _owner.TimeHead(Codec.IsHeadPartial);
         if (result.Error != Failure.None)
         {
@@ -150,8 +152,9 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner
         }
         if (!_output.IsEmpty)
         {
-            MoveOutput();
-            _connection.ScheduleFlush();
+            _connection.SendGathered(_output);
+            if (_owner.IsClosing)
+                return;
         }
         if (Codec.IsOutputEnded && !_connection.WriteEnded)
             _connection.ShutdownWrite();
@@ -159,6 +162,8 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner
         if (_open.Count == 0 && Codec is Http1ServerCodec { IsAtRest: true } && !_inputPaused && _connection.BufferedInput == 0)
             _owner.EndSession();
     }
+
+    public void OnFault() => _connection.OnFault();
 
     public void OnTimer(LoopTimer timer)
     {

@@ -89,7 +89,7 @@ internal class HeaderMap
     {
         Debug.Assert(id != HeaderId.Unknown);
         int valueOffset = Append(value);
-        AddEntry(id, -1, HeaderNames.Bytes(id).Length, valueOffset, value.Length, EntryState.None);
+        AddEntry(id, -1, HeaderNames.LengthOf(id), valueOffset, value.Length, EntryState.None);
     }
 
     /// <summary>Adds a field; <paramref name="lowerName"/> must be lower case.</summary>
@@ -123,7 +123,7 @@ internal class HeaderMap
         if (id != HeaderId.Unknown)
         {
             int length = value.Length;
-            AddEntry(id, -1, HeaderNames.Bytes(id).Length, Append(value), length, state);
+            AddEntry(id, -1, HeaderNames.LengthOf(id), Append(value), length, state);
             return;
         }
         int offset = Reserve(lowerName.Length + value.Length, out byte[] block);
@@ -380,9 +380,14 @@ internal class HeaderMap
     private void AddEntry(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
     {
         int count = _count;
-        if ((uint)count >= (uint)_entries.Length)
-            GrowEntries();
-        ref var entry = ref _entries[count];
+        var entries = _entries;
+        if ((uint)count >= (uint)entries.Length)
+        {
+            // Last, so that the usual way needs no frame: this runs for every field.
+            AddEntryGrowing(id, nameOffset, nameLength, valueOffset, valueLength, state);
+            return;
+        }
+        ref var entry = ref entries[count];
         entry.NameOffset = nameOffset;
         entry.ValueOffset = valueOffset;
         entry.ValueLength = valueLength;
@@ -391,10 +396,16 @@ internal class HeaderMap
         entry.State = state;
         _count = count + 1;
         ByteSize += nameLength + valueLength;
-        if (id == HeaderId.Unknown || _present.Contains(id))
-            return;
-        _present.Add(id);
-        _first[(int)id] = (ushort)count;
+        if (id != HeaderId.Unknown && _present.TryAdd(id))
+            _first[(int)id] = (ushort)count;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void AddEntryGrowing(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
+    {
+        Debug.Assert(_count < ushort.MaxValue);
+        Array.Resize(ref _entries, Math.Max(InitialEntries, _entries.Length * 2));
+        AddEntry(id, nameOffset, nameLength, valueOffset, valueLength, state);
     }
 
     private void ReplaceValue(int index, ReadOnlySpan<byte> value)
@@ -477,12 +488,5 @@ internal class HeaderMap
         if (_retired.Length > KeptBlockBytes)
             ArrayPool<byte>.Shared.Return(_retired);
         _retired = [];
-    }
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void GrowEntries()
-    {
-        Debug.Assert(_count < ushort.MaxValue);
-        Array.Resize(ref _entries, Math.Max(InitialEntries, _entries.Length * 2));
     }
 }

@@ -1,6 +1,8 @@
 using System;
+using System.Buffers.Binary;
 using System.Collections.Generic;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using Sidecar.Memory;
 
 namespace Sidecar.Http;
@@ -39,14 +41,28 @@ internal enum HeaderId : byte
 /// <summary>The bytes of <see cref="HeaderId"/>s, and the way back.</summary>
 internal static class HeaderNames
 {
-    private static readonly byte[][] s_names = Build();
-    private static readonly byte[] s_table = BuildTable();
-
     /// <summary>Lookup slots: a power of two, four times the names, so that a miss usually ends at once.</summary>
     private const int TableSize = 512;
 
+    /// <summary>Room for the longest name, what follows it in a field line, and the length of both; whole vectors.</summary>
+    internal const int LineStartBytes = 48;
+
+    private static readonly byte[][] s_names = Build();
+    private static readonly Key[] s_keys = Array.ConvertAll(s_names, Key.Of);
+    private static readonly byte[] s_table = BuildTable();
+    private static readonly byte[] s_lineStarts = BuildLineStarts();
+
     /// <summary>Lower-case bytes of a known name.</summary>
     internal static ReadOnlySpan<byte> Bytes(HeaderId id) => s_names[(int)id];
+
+    /// <summary>
+    /// A known name with ": " behind it, for a writer that copies without counting: <see cref="LineStartBytes"/> bytes from the reference may be read, the last of which
+    /// says how many count.
+    /// </summary>
+    internal static ref byte LineStart(HeaderId id) => ref s_lineStarts[(int)id * LineStartBytes];
+
+    /// <summary>Length of a known name.</summary>
+    internal static int LengthOf(HeaderId id) => s_names[(int)id].Length;
 
     /// <summary>True for <c>:method</c> and its like.</summary>
     internal static bool IsPseudo(HeaderId id) => id is >= HeaderId.Method and <= HeaderId.Protocol;
@@ -56,27 +72,46 @@ internal static class HeaderNames
     {
         if (lowerName.IsEmpty)
             return HeaderId.Unknown;
-        uint slot = Hash(lowerName);
-        while (true)
+        var key = Key.Of(lowerName);
+        byte[] table = s_table;
+        for (uint slot = key.Slot; ; slot++)
         {
-            byte id = s_table[slot & (TableSize - 1)];
+            int id = table[(int)(slot & (TableSize - 1))];
             if (id == 0)
                 return HeaderId.Unknown;
-            if (lowerName.SequenceEqual(s_names[id]))
+            ref readonly var known = ref s_keys[id];
+            if (known.First == key.First && known.Last == key.Last && known.Length == key.Length && (key.IsWhole || lowerName.SequenceEqual(s_names[id])))
                 return (HeaderId)id;
-            slot++;
         }
     }
 
-    private static uint Hash(ReadOnlySpan<byte> name)
+    /// <summary>A name's length and its first and last bytes: all of it up to sixteen, and enough of a longer one to know most others apart.</summary>
+    private readonly struct Key(ulong first, ulong last, int length)
     {
+        internal readonly ulong First = first;
+        internal readonly ulong Last = last;
+        internal readonly int Length = length;
+
+        internal bool IsWhole => Length <= 2 * sizeof(ulong);
+
         // Known names only need to spread well among themselves; a peer's names cannot lengthen a probe.
-        uint h = (uint)name.Length * 0x9E3779B1u;
-        h = (h ^ name[0]) * 0x85EBCA6Bu;
-        h = (h ^ name[^1]) * 0xC2B2AE35u;
-        h = (h ^ name[name.Length / 2]) * 0x27D4EB2Fu;
-        h = (h ^ name[name.Length / 4 * 3]) * 0x165667B1u;
-        return h ^ BitOperations.RotateRight(h, 15);
+        internal uint Slot
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            get => (uint)((First ^ BitOperations.RotateLeft(Last, 27) ^ (uint)Length) * 0x9E3779B97F4A7C15 >> 55);
+        }
+
+        internal static Key Of(byte[] name) => Of(name.AsSpan());
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal static Key Of(ReadOnlySpan<byte> name)
+        {
+            if (name.Length >= sizeof(ulong))
+                return new Key(BinaryPrimitives.ReadUInt64LittleEndian(name), BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]), name.Length);
+            if (name.Length >= sizeof(uint))
+                return new Key(BinaryPrimitives.ReadUInt32LittleEndian(name), BinaryPrimitives.ReadUInt32LittleEndian(name[^sizeof(uint)..]), name.Length);
+            return name.IsEmpty ? default : new Key(name[0], name[^1] | (uint)name[name.Length / 2] << 8, name.Length);
+        }
     }
 
     private static byte[] BuildTable()
@@ -84,12 +119,25 @@ internal static class HeaderNames
         var table = new byte[TableSize];
         for (int id = 1; id < s_names.Length; id++)
         {
-            uint slot = Hash(s_names[id]);
+            uint slot = s_keys[id].Slot;
             while (table[slot & (TableSize - 1)] != 0)
                 slot++;
             table[slot & (TableSize - 1)] = (byte)id;
         }
         return table;
+    }
+
+    private static byte[] BuildLineStarts()
+    {
+        var lines = new byte[s_names.Length * LineStartBytes];
+        for (int id = 0; id < s_names.Length; id++)
+        {
+            var line = lines.AsSpan(id * LineStartBytes, LineStartBytes);
+            s_names[id].CopyTo(line);
+            ": "u8.CopyTo(line[s_names[id].Length..]);
+            line[^1] = (byte)(s_names[id].Length + 2);
+        }
+        return lines;
     }
 
     private static byte[][] Build()

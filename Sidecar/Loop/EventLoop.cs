@@ -193,7 +193,10 @@ internal sealed class EventLoop : IDisposable
     public void Schedule(LoopTimer timer, long delayMs)
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
-        _timers.Schedule(timer, _nowMs + Math.Clamp(delayMs, 0, long.MaxValue / 4));
+        long deadlineMs = _nowMs + Math.Clamp(delayMs, 0, long.MaxValue / 4);
+        // An idle timeout is restarted by every part of a message, several times in one turn.
+        if (timer.DeadlineMs != deadlineMs || !timer.IsArmed)
+            _timers.Schedule(timer, deadlineMs);
     }
 
     /// <summary>Disarms a timer; nothing happens when it is not armed.</summary>

@@ -2,6 +2,9 @@ using System;
 using System.Buffers;
 using System.Buffers.Binary;
 using System.Buffers.Text;
+using System.Numerics;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using System.Text;
 
 namespace Sidecar.Memory;
@@ -55,16 +58,44 @@ internal static class Ascii
     /// <returns>Its length; the byte there is the first that no token has.</returns>
     internal static int ToLowerToken(Span<byte> text)
     {
-        var fold = TokenFold;
-        for (int i = 0; i < text.Length; i++)
+        ref byte start = ref MemoryMarshal.GetReference(text);
+        int at = 0;
+        for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
         {
-            byte folded = fold[text[i]];
-            if (folded == 0)
-                return i;
-            text[i] = folded;
+            // The lower half of a byte names a set of upper halves, as bits: with them it is a token character. Halves of 8 and above have no bit.
+            var bytes = Vector128.LoadUnsafe(ref start, (nuint)at);
+            var high = Vector128.ShuffleNative(Vector128.Create(1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0),
+                (bytes.AsUInt16() >> 4).AsByte() & Vector128.Create((byte)0x0F));
+            var sets = Vector128.ShuffleNative(TokenHighs, bytes & Vector128.Create((byte)0x0F));
+            var strays = Vector128.Equals(high & sets, Vector128<byte>.Zero);
+            // 'A' to 'Z' are moved to the 26 lowest signed numbers. Those behind the first stray are not ours.
+            var upper = Vector128.LessThan((bytes - Vector128.Create((byte)('A' + 0x80))).AsSByte(), Vector128.Create((sbyte)(-0x80 + 26))).AsByte() & Vector128.Create((byte)0x20);
+            uint found = strays.ExtractMostSignificantBits();
+            if (found == 0)
+            {
+                (bytes | upper).StoreUnsafe(ref start, (nuint)at);
+                continue;
+            }
+            int length = BitOperations.TrailingZeroCount(found);
+            var ours = Vector128.LessThan(Vector128<sbyte>.Indices, Vector128.Create((sbyte)length)).AsByte();
+            (bytes | (upper & ours)).StoreUnsafe(ref start, (nuint)at);
+            return at + length;
         }
-        return text.Length;
+        var fold = TokenFold;
+        for (; at < text.Length; at++)
+        {
+            byte folded = fold[text[at]];
+            if (folded == 0)
+                break;
+            text[at] = folded;
+        }
+        return at;
     }
+
+    // For each lower half of a byte the upper halves with which it is a token character: bit 2 for 0x20 to 0x2F and so on. A test compares it with TokenFold.
+    private static Vector128<byte> TokenHighs => Vector128.Create(
+        (byte)0b1110_1000, 0b1111_1100, 0b1111_1000, 0b1111_1100, 0b1111_1100, 0b1111_1100, 0b1111_1100, 0b1111_1100,
+        0b1111_1000, 0b1111_1000, 0b1111_0100, 0b0101_0100, 0b1101_0000, 0b0101_0100, 0b1111_0100, 0b0111_0000);
 
     // Each token character in lower case, 0 for every other byte.
     private static ReadOnlySpan<byte> TokenFold =>

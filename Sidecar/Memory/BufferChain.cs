@@ -108,6 +108,13 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
     /// <summary>Drops everything.</summary>
     internal void Clear()
     {
+        if (_head is not null)
+            ReturnAll();
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void ReturnAll()
+    {
         _length = 0;
         while (_head is not null)
             ReturnHead();

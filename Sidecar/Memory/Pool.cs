@@ -27,13 +27,16 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
     private int _rentedPeak;            // of this period
     private int _rentedPeakBefore;      // of the one before
     private int _returns;
+    private readonly int _keptMin = keptMin;
+    private int _limit = keptMin;       // on free ones: the largest of the three
 
     internal int FreeCount => _freeCount;
 
     internal T Rent()
     {
-        if (++_rented > _rentedPeak)
-            _rentedPeak = _rented;
+        int rented = ++_rented;
+        if (rented > _rentedPeak)
+            SetPeak(rented);
         int last = _freeCount - 1;
         var free = _free;
         if ((uint)last >= (uint)free.Length)
@@ -50,22 +53,33 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
         if (++_returns >= PeriodReturns)
             EndPeriod();
         int count = _freeCount;
-        if (count >= Limit)
+        if (count >= _limit)
             return;
-        if (count == _free.Length)
-            Array.Resize(ref _free, Math.Max(4, count * 2));
-        _free[count].Item = item;
+        var free = _free;
+        if ((uint)count >= (uint)free.Length)
+            free = Grow();
+        free[count].Item = item;
         _freeCount = count + 1;
     }
 
-    private int Limit => Math.Max(keptMin, Math.Max(_rentedPeak, _rentedPeakBefore));
+    private void SetPeak(int rented)
+    {
+        _rentedPeak = rented;
+        _limit = Math.Max(_keptMin, Math.Max(_rentedPeak, _rentedPeakBefore));
+    }
+
+    private Place[] Grow()
+    {
+        Array.Resize(ref _free, Math.Max(4, _free.Length * 2));
+        return _free;
+    }
 
     private void EndPeriod()
     {
         _returns = 0;
         _rentedPeakBefore = _rentedPeak;
-        _rentedPeak = _rented;
-        while (_freeCount > Limit)
+        SetPeak(_rented);
+        while (_freeCount > _limit)
             _free[--_freeCount].Item = null;
     }
 }

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Net;
@@ -53,13 +54,16 @@ internal sealed class Cluster : ITimerOwner
     internal FastRandom Random => _random;
 
     /// <summary>This worker's counts; positions in <see cref="ClusterStats"/>.</summary>
-    internal StatsCells Stats => _stats ??= Config.Stats.Cells(Worker);
+    internal StatsCells Stats => _stats ?? FindStats();
 
     /// <summary>The hosts at present; empty for ORIGINAL_DST clusters, whose hosts come and go with connections.</summary>
     internal HostSet Hosts => _hosts;
 
     /// <summary>Replaced or removed: no new streams come, running ones finish.</summary>
     internal bool IsDraining { get; private set; }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private StatsCells FindStats() => _stats = Config.Stats.Cells(Worker);
 
     // ---- choosing -------------------------------------------------------------------------------------------
 

@@ -455,14 +455,14 @@ internal sealed class Http1ClientStream : ClientStream, IHttp1BodyTarget
         }
         writer.PutTarget(IsConnect ? authority : head.Path.IsEmpty ? "/"u8 : head.Path);
         writer.Put(" HTTP/1.1\r\n"u8);
-        writer.Field("host"u8, authority);
+        writer.Field(HeaderId.Host, authority);
         writer.Fields(head);
         if (AsksForTunnel)
         {
             if (IsUpgrade)
             {
                 writer.Put("connection: upgrade\r\n"u8);
-                writer.Field("upgrade"u8, head.Get(HeaderId.Upgrade));
+                writer.Field(HeaderId.Upgrade, head.Get(HeaderId.Upgrade));
             }
             _writer.Start(Http1BodyMode.Raw);
             _holds = true;

@@ -1,6 +1,8 @@
 using System;
 using System.Buffers;
 using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
@@ -77,16 +79,42 @@ internal struct Http1Parser
         // Nothing beyond the limit is looked at, so that the verdict does not depend on how the bytes were cut.
         var window = input.Length > maxBytes ? input[..maxBytes] : input;
         int from = Math.Max(0, _checked - 3);
-        int at = window[from..].IndexOf("\r\n\r\n"u8);
-        if (at >= 0)
+        int end = EndOfEmptyLine(window[from..]);
+        if (end >= 0)
         {
-            length = from + at + 4;
+            length = from + end;
             _checked = 0;
             return Failure.None;
         }
         length = 0;
         var failure = CheckPartial(window);
         return failure == Failure.None && input.Length > maxBytes ? Failure.Http1HeadersTooLarge : failure;
+    }
+
+    // Where the first CR LF CR LF ends, or -1. Only an LF two bytes behind another, which is rare, is looked at closely: a third of the general search.
+    private static int EndOfEmptyLine(ReadOnlySpan<byte> text)
+    {
+        int last = text.Length - Vector128<byte>.Count;
+        if (last < 2)
+        {
+            int start = text.IndexOf("\r\n\r\n"u8);
+            return start < 0 ? -1 : start + 4;
+        }
+        // A vector at any place from 2 to last lies in the text, as does the one two bytes before it.
+        ref byte first = ref MemoryMarshal.GetReference(text);
+        var feed = Vector128.Create((byte)'\n');
+        for (int at = 2; ; at = Math.Min(at + Vector128<byte>.Count, last))
+        {
+            var found = Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at), feed) & Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at - 2), feed);
+            for (uint ends = found.ExtractMostSignificantBits(); ends != 0; ends &= ends - 1)
+            {
+                int end = at + BitOperations.TrailingZeroCount(ends);
+                if (text[end - 1] == '\r' && end >= 3 && text[end - 3] == '\r')
+                    return end + 1;
+            }
+            if (at == last)
+                return -1;
+        }
     }
 
     /// <summary>The first byte that no request target has, or -1.</summary>
@@ -129,7 +157,7 @@ internal struct Http1Parser
         var block = head.Raw(origin, bytes.Length);
         var failure = ReadRequestLine(block, origin, head, options, ref info, out int position);
         if (failure == Failure.None)
-            failure = ReadFields(block, position, origin, head, options, Section.Request, ref info);
+            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Request, ref info);
         if (failure == Failure.None)
             failure = CheckHost(head, options, in info);
         if (failure == Failure.None)
@@ -149,7 +177,7 @@ internal struct Http1Parser
         }
         else if (WantsUpgrade(head, in info))
         {
-            head.AddAt(HeaderId.Upgrade, -1, HeaderNames.Bytes(HeaderId.Upgrade).Length, info.UpgradeOffset, info.UpgradeLength);
+            head.AddAt(HeaderId.Upgrade, -1, HeaderNames.LengthOf(HeaderId.Upgrade), info.UpgradeOffset, info.UpgradeLength);
             head.Set(HeaderId.Connection, "upgrade"u8);
             head.Remove(HeaderId.ContentLength);
             info.IsTunnel = true;
@@ -169,7 +197,7 @@ internal struct Http1Parser
         var block = head.Raw(origin, bytes.Length);
         var failure = ReadStatusLine(block, head, ref info, out int position);
         if (failure == Failure.None)
-            failure = ReadFields(block, position, origin, head, options, Section.Response, ref info);
+            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Response, ref info);
         if (failure == Failure.None)
             failure = CheckTransferEncoding(head, options, in info);
         if (failure == Failure.None)
@@ -179,7 +207,7 @@ internal struct Http1Parser
         head.Version = info.Version;
         if (head.Status == 101 && info.UpgradeLength > 0 && info.ConnectionUpgrade)
         {
-            head.AddAt(HeaderId.Upgrade, -1, HeaderNames.Bytes(HeaderId.Upgrade).Length, info.UpgradeOffset, info.UpgradeLength);
+            head.AddAt(HeaderId.Upgrade, -1, HeaderNames.LengthOf(HeaderId.Upgrade), info.UpgradeOffset, info.UpgradeLength);
             head.Set(HeaderId.Connection, "upgrade"u8);
         }
         return Failure.None;
@@ -190,7 +218,7 @@ internal struct Http1Parser
     {
         var info = new Http1HeadInfo { ContentLength = -1 };
         int origin = trailers.AppendRaw(bytes);
-        return ReadFields(trailers.Raw(origin, bytes.Length), 0, origin, trailers, options, Section.Trailers, ref info);
+        return ReadFields(trailers.Raw(0, origin + bytes.Length), origin, trailers, options, Section.Trailers, ref info);
     }
 
     private static Failure ReadRequestLine(
@@ -309,53 +337,55 @@ internal struct Http1Parser
         return true;
     }
 
-    // The block ends with an empty line, so every search below finds an end.
-    private static Failure ReadFields(
-        Span<byte> block, int position, int origin, HeaderMap map, Http1Options options, Section section, ref Http1HeadInfo info)
+    // Reads from position, an offset into the map's block, which ends with an empty line: so every search below finds an end.
+    private static Failure ReadFields(Span<byte> block, int position, HeaderMap map, Http1Options options, Section section, ref Http1HeadInfo info)
     {
         int fields = 0;
+        var framing = s_framing;
         while (block[position] != '\r')
         {
             // field-name ":" OWS field-value OWS CRLF: no space before the colon, no folding (RFC 9112 section 5).
-            var rest = block[position..];
-            int nameLength = Ascii.ToLowerToken(rest);
-            if (nameLength <= 0 || rest[nameLength] != ':')
-                return Stray(rest[nameLength]);
-            if (nameLength > NameBytesMax)
+            int name = position;
+            int colon = name + Ascii.ToLowerToken(block[name..]);
+            if (colon == name || block[colon] != ':')
+                return Stray(block[colon]);
+            if (colon - name > NameBytesMax)
                 return Failure.Http1HeadersTooLarge;
-            int start = nameLength + 1;
-            while (rest[start] is (byte)' ' or (byte)'\t')
+            int start = colon + 1;
+            if (block[start] == ' ')
                 start++;
-            int end = start + IndexOfControl(rest[start..]);
-            if (rest[end] != '\r' || rest[end + 1] != '\n')
-                return Stray(rest[end]);
-            int next = end + 2;
-            while (end > start && rest[end - 1] is (byte)' ' or (byte)'\t')
-                end--;
+            if (block[start] is (byte)' ' or (byte)'\t')
+                start = SkipOws(block, start);
+            int end = start + IndexOfControl(block[start..]);
+            if (block[end] != '\r' || block[end + 1] != '\n')
+                return Stray(block[end]);
+            position = end + 2;
+            if (block[end - 1] is (byte)' ' or (byte)'\t')
+                end = TrimOws(block, start, end);
             if (++fields > options.MaxHeaders)
                 return Failure.Http1TooManyHeaders;
 
-            var name = rest[..nameLength];
-            var id = HeaderNames.Lookup(name);
-            if (s_framing.Contains(id))
+            var id = HeaderNames.Lookup(block[name..colon]);
+            if (framing.Contains(id))
             {
                 // In trailers they would come too late to mean anything, so they do not travel on.
-                var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, rest[start..end], origin + position + start, map, section, ref info);
+                var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, block[start..end], start, map, section, ref info);
                 if (failure != Failure.None)
                     return failure;
             }
-            else if (id != HeaderId.Unknown || options.Underscores == UnderscoreAction.Allow || !name.Contains((byte)'_'))
+            else if (id == HeaderId.Unknown && options.Underscores != UnderscoreAction.Allow && block[name..colon].Contains((byte)'_'))
             {
-                if (start == nameLength + HeaderMap.LineSeparatorBytes && rest[nameLength + 1] == ' ' && end + 2 == next)
-                    map.AddLine(id, origin + position, nameLength, end - start);
-                else
-                    map.AddAt(id, origin + position, nameLength, origin + position + start, end - start);
+                if (options.Underscores == UnderscoreAction.Reject)
+                    return Failure.UnderscoreHeaderRejected;
             }
-            else if (options.Underscores == UnderscoreAction.Reject)
+            else if (start == colon + HeaderMap.LineSeparatorBytes && block[colon + 1] == ' ' && position == end + 2)
             {
-                return Failure.UnderscoreHeaderRejected;
+                map.AddLine(id, name, colon - name, end - start);
             }
-            position += next;
+            else
+            {
+                map.AddAt(id, name, colon - name, start, end - start);
+            }
         }
         if (position + 2 != block.Length)
             return Failure.Http1CodecError;
@@ -364,13 +394,30 @@ internal struct Http1Parser
         return Failure.None;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int SkipOws(ReadOnlySpan<byte> block, int start)
+    {
+        while (block[start] is (byte)' ' or (byte)'\t')
+            start++;
+        return start;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int TrimOws(ReadOnlySpan<byte> block, int start, int end)
+    {
+        while (end > start && block[end - 1] is (byte)' ' or (byte)'\t')
+            end--;
+        return end;
+    }
+
     // The first byte of s_controls. Values are short, and this knows what it looks for, so it is faster than the general search.
     private static int IndexOfControl(ReadOnlySpan<byte> text)
     {
+        ref byte first = ref MemoryMarshal.GetReference(text);
         int at = 0;
-        for (; at + Vector128<byte>.Count <= text.Length; at += Vector128<byte>.Count)
+        for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
         {
-            var bytes = Vector128.Create(text.Slice(at, Vector128<byte>.Count));
+            var bytes = Vector128.LoadUnsafe(ref first, (nuint)at);
             var controls = (Vector128.LessThan(bytes, Vector128.Create((byte)0x20)) & ~Vector128.Equals(bytes, Vector128.Create((byte)'\t')))
                 | Vector128.Equals(bytes, Vector128.Create((byte)0x7F));
             uint found = controls.ExtractMostSignificantBits();
@@ -390,7 +437,7 @@ internal struct Http1Parser
                 // Equal duplicates and lists of equal numbers would be allowed (RFC 9110 section 8.6); nobody honest sends them.
                 if (info.ContentLength >= 0 || !Ascii.TryParseDecimal(value, out info.ContentLength))
                     return Failure.Http1ContentLengthInvalid;
-                map.AddAt(id, -1, HeaderNames.Bytes(id).Length, offset, value.Length);
+                map.AddAt(id, -1, HeaderNames.LengthOf(id), offset, value.Length);
                 return Failure.None;
             case HeaderId.TransferEncoding:
                 info.IsChunked = !info.HasTransferEncoding && Ascii.EqualsIgnoreCase(value, "chunked"u8);
@@ -399,7 +446,7 @@ internal struct Http1Parser
             case HeaderId.Host:
                 if (section == Section.Response)
                 {
-                    map.AddAt(id, -1, HeaderNames.Bytes(id).Length, offset, value.Length);
+                    map.AddAt(id, -1, HeaderNames.LengthOf(id), offset, value.Length);
                     return Failure.None;
                 }
                 if (info.HasHost || (value.Length > 0 && !Authority.IsValid(value)))
@@ -411,7 +458,7 @@ internal struct Http1Parser
             case HeaderId.Connection:
                 ReadConnection(value, ref info);
                 if (info.Nominates)
-                    map.AddAt(id, -1, HeaderNames.Bytes(id).Length, offset, value.Length);
+                    map.AddAt(id, -1, HeaderNames.LengthOf(id), offset, value.Length);
                 return Failure.None;
             case HeaderId.Upgrade:
                 // Several fields offer several protocols; one is enough to forward.

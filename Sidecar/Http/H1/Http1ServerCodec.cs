@@ -244,8 +244,8 @@ internal sealed class Http1ServerCodec : HttpCodec
         Http1StatusLines.Put(ref writer, row.Status, http10: false);
         writer.DecimalField(HeaderId.ContentLength, length);
         if (length > 0)
-            writer.Field(HeaderNames.Bytes(HeaderId.ContentType), "text/plain"u8);
-        writer.Field(HeaderNames.Bytes(HeaderId.Connection), "close"u8);
+            writer.Field(HeaderId.ContentType, "text/plain"u8);
+        writer.Field(HeaderId.Connection, "close"u8);
         writer.Finish();
         _output.Write(body[..length]);
     }
@@ -523,7 +523,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
         if (_isUpgrade)
         {
             writer.Put("connection: upgrade\r\n"u8);
-            writer.Field("upgrade"u8, head.TryGet(HeaderId.Upgrade, out var protocol) ? protocol : Head.Get(HeaderId.Upgrade));
+            writer.Field(HeaderId.Upgrade, head.TryGet(HeaderId.Upgrade, out var protocol) ? protocol : Head.Get(HeaderId.Upgrade));
         }
         writer.Finish();
         _writer.Start(Http1BodyMode.Raw);

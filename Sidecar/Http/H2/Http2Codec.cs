@@ -883,24 +883,28 @@ internal abstract class Http2Codec
     protected void EncodeFields(HeaderMap map)
     {
         bool nominated = map.Contains(HeaderId.Connection) && NominatesFields(map.Get(HeaderId.Connection));
-        foreach (var field in map)
+        var special = s_specialFields;
+        foreach (ref readonly var entry in map.Entries)
         {
-            switch (field.Id)
-            {
-                case HeaderId.Method or HeaderId.Scheme or HeaderId.Authority or HeaderId.Path or HeaderId.Protocol:
-                case HeaderId.Connection or HeaderId.KeepAlive or HeaderId.ProxyConnection or HeaderId.TransferEncoding or HeaderId.Upgrade:
-                case HeaderId.Host or HeaderId.Http2Settings:
-                    continue;
-                case HeaderId.Te:
-                    if (HasToken(field.Value, "trailers"u8))
-                        Encoder.Add(HeaderId.Te, field.Name, "trailers"u8, neverIndexed: false);
-                    continue;
-            }
-            if (nominated && HasToken(map.Get(HeaderId.Connection), field.Name))
+            if ((entry.State & HeaderMap.EntryState.Removed) != 0)
                 continue;
-            Encoder.Add(field.Id, field.Name, field.Value, field.NeverIndexed);
+            if (special.Contains(entry.Id))
+            {
+                if (entry.Id == HeaderId.Te && HasToken(map.ValueOf(in entry), "trailers"u8))
+                    Encoder.Add(HeaderId.Te, map.NameOf(in entry), "trailers"u8, neverIndexed: false);
+                continue;
+            }
+            var name = map.NameOf(in entry);
+            if (nominated && HasToken(map.Get(HeaderId.Connection), name))
+                continue;
+            Encoder.Add(entry.Id, name, map.ValueOf(in entry), (entry.State & HeaderMap.EntryState.NeverIndexed) != 0);
         }
     }
+
+    // Those that do not travel, and te, of which one word does.
+    private static readonly HeaderSet s_specialFields = new(
+        HeaderId.Method, HeaderId.Scheme, HeaderId.Authority, HeaderId.Path, HeaderId.Protocol, HeaderId.Connection, HeaderId.KeepAlive,
+        HeaderId.ProxyConnection, HeaderId.TransferEncoding, HeaderId.Upgrade, HeaderId.Host, HeaderId.Http2Settings, HeaderId.Te);
 
     protected void EncodeContentLength(long length)
     {

@@ -15,6 +15,9 @@ internal sealed class Http2StreamTable
     private Http2Stream[] _dense = [];
     private Http2Stream?[] _slots = [];
 
+    // How many stand elsewhere than their id says, because another stood there: none, as long as ids are consecutive and as few as there are slots.
+    private int _displaced;
+
     internal int Count { get; private set; }
 
     /// <summary>Any open stream by position; positions change when a stream goes (the last takes its place), so walk downwards.</summary>
@@ -50,10 +53,13 @@ internal sealed class Http2StreamTable
     {
         Debug.Assert(stream.Id != 0);
         int mask = _slots.Length - 1;
-        uint slot = stream.Id >> 1;
+        uint home = stream.Id >> 1;
+        uint slot = home;
         while (_slots[(int)slot & mask] is not null)
             slot++;
         _slots[(int)slot & mask] = stream;
+        if (slot != home)
+            _displaced++;
     }
 
     internal void Remove(Http2Stream stream)
@@ -71,6 +77,13 @@ internal sealed class Http2StreamTable
     {
         int mask = _slots.Length - 1;
         int hole = (int)(stream.Id >> 1) & mask;
+        if (_displaced == 0)
+        {
+            _slots[hole] = null;
+            return;
+        }
+        if (_slots[hole] != stream)
+            _displaced--;
         while (_slots[hole] != stream)
             hole = (hole + 1) & mask;
         // Close the gap: whatever was pushed past it by probing moves back.
@@ -80,6 +93,8 @@ internal sealed class Http2StreamTable
             if (((next - home) & mask) < ((next - hole) & mask))
                 continue;
             _slots[hole] = moved;
+            if (hole == home)
+                _displaced--;
             hole = next;
         }
         _slots[hole] = null;
@@ -91,6 +106,7 @@ internal sealed class Http2StreamTable
         Array.Resize(ref _dense, capacity);
         // Twice the streams: never more than half full.
         _slots = new Http2Stream?[capacity * 2];
+        _displaced = 0;
         for (int i = 0; i < Count; i++)
         {
             if (_dense[i].Id != 0)

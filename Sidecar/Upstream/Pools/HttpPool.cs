@@ -63,6 +63,9 @@ internal sealed class HttpPool
     /// <summary>No connection and nobody waiting.</summary>
     internal bool IsIdle => _connecting.IsEmpty && _ready.IsEmpty && _busy.IsEmpty && _drainingConnections.IsEmpty && _pending.IsEmpty;
 
+    /// <summary>Somebody waits for a connection that becomes free, or the pool for it to close.</summary>
+    internal bool HasUnserved => _draining || !_pending.IsEmpty;
+
     internal int PendingCount => _pending.Count;
     internal int ConnectingCount => _connecting.Count;
     internal int ReadyCount => _ready.Count;
@@ -216,6 +219,8 @@ internal sealed class HttpPool
 
     private void ServePending()
     {
+        if (_pending.IsEmpty)
+            return;
         while (_pending.First is { } waiter && FirstReady() is { } connection)
         {
             RemovePending(waiter);

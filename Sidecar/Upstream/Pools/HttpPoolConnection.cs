@@ -17,7 +17,7 @@ namespace Sidecar.Upstream.Pools;
 /// Worker-owned. Comes from its cluster's spares with a codec that is kept, and goes back at the end of the turn in which it closed.
 /// What the codec writes collects in a chain of its own and moves to the connection once, at the end of the turn.
 /// </remarks>
-internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IWorkOwner, ITimerOwner, IReleasable
+internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IWorkOwner, ITimerOwner, IReleasable, IFaultable
 {
     private const int TimerIdle = 0;
     private const int TimerDuration = 1;
@@ -51,6 +51,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private bool _endedStreams;
     private bool _inputPaused;
     private bool _noMoreStreams;
+    private bool _feeding;
     private long _connectStartMs;
     private long _connectedMs;
     private long _sentCounted;
@@ -126,7 +127,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _pool = pool;
         _state = State.Connecting;
         _closeReason = Failure.None;
-        _closedByUs = _endedStreams = _inputPaused = _noMoreStreams = false;
+        _closedByUs = _endedStreams = _inputPaused = _noMoreStreams = _feeding = false;
         _connectStartMs = _connectedMs = _loop.NowMs;
         _sentCounted = _receivedAtIdle = 0;
         StreamsOpened = 0;
@@ -212,7 +213,12 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     {
         if (_state != State.Open)
             return;
-        MoveOutput();
+        if (!_output.IsEmpty)
+        {
+            _connection!.SendGathered(_output);
+            if (_state != State.Open)
+                return;
+        }
         if (_codec.IsFinished || ActiveStreams == 0 && _noMoreStreams)
         {
             // Taken out first: no waiter may be given a connection that ends.
@@ -224,6 +230,8 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             _connection!.ShutdownWrite();
         _pool!.OnSettled(this);
     }
+
+    public void OnFault() => _connection?.OnFault();
 
     private void ScheduleSettle()
     {
@@ -283,7 +291,9 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     {
         _codec.NowMs = _loop.NowMs;
         bool hadStreams = ActiveStreams > 0;
+        _feeding = true;
         var result = _codec.Feed(data);
+        _feeding = false;
         if (_state != State.Open)
             return data.Length;
         if (result.Error != Failure.None)
@@ -303,7 +313,8 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         }
         // A pipelined request that the response set free runs later in this turn, before it settles: it shall find this connection.
         _pool!.Place(this);
-        ScheduleSettle();
+        if (!_output.IsEmpty || !IsUsable || _codec.IsOutputEnded || _pool.HasUnserved)
+            ScheduleSettle();
         return result.Consumed;
     }
 
@@ -432,7 +443,9 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
             return;
         if (ActiveStreams == 0)
             StartIdling();
-        ScheduleSettle();
+        // What is being fed looks for itself when it is through.
+        if (!_feeding)
+            ScheduleSettle();
     }
 
     private void OnWantsInput()

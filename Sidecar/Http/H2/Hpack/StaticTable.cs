@@ -17,6 +17,9 @@ internal static class StaticTable
     private static readonly HeaderId[] s_ids = new HeaderId[Count + 1];
     private static readonly byte[] s_firstOfId = new byte[(int)HeaderId.Count];
 
+    // The few names of which the table has a value.
+    private static readonly HeaderSet s_withValues;
+
     static StaticTable()
     {
         string[] entries =
@@ -41,6 +44,8 @@ internal static class StaticTable
             ref byte first = ref s_firstOfId[(int)s_ids[index]];
             if (s_ids[index] != HeaderId.Unknown && first == 0)
                 first = (byte)index;
+            if (s_ids[index] != HeaderId.Unknown && space >= 0)
+                s_withValues.Add(s_ids[index]);
         }
     }
 
@@ -54,12 +59,11 @@ internal static class StaticTable
     internal static int IndexOf(HeaderId id) => s_firstOfId[(int)id];
 
     /// <summary>The index of exactly this field; 0 when the table has none.</summary>
-    internal static int IndexOf(HeaderId id, ReadOnlySpan<byte> value)
+    internal static int IndexOf(HeaderId id, ReadOnlySpan<byte> value) => s_withValues.Contains(id) ? IndexOfValue(id, value) : 0;
+
+    private static int IndexOfValue(HeaderId id, ReadOnlySpan<byte> value)
     {
-        int index = s_firstOfId[(int)id];
-        if (index == 0)
-            return 0;
-        for (; index <= Count && s_ids[index] == id; index++)
+        for (int index = s_firstOfId[(int)id]; index <= Count && s_ids[index] == id; index++)
         {
             if (s_values[index].Length > 0 && value.SequenceEqual(s_values[index]))
                 return index;
