@@ -17,7 +17,8 @@ namespace Sidecar.Tests.Harness;
 /// </summary>
 internal sealed class XdsServer : BackgroundProcess
 {
-    private XdsServer(string executable, string listen, string folder) : base(null, null, executable, ["-listen", listen, "-dir", folder, "-poll", "20ms"])
+    private XdsServer(string executable, string listen, string folder, string[] more)
+        : base(null, null, executable, ["-listen", listen, "-dir", folder, "-poll", "20ms", .. more])
     {
     }
 
@@ -25,9 +26,9 @@ internal sealed class XdsServer : BackgroundProcess
     internal static string Require() => ProjectTree.Shared("tools/xds-server/xds-server");
 
     /// <summary>Starts it on a port of loopback, or on a Unix socket ("unix:/path").</summary>
-    internal static XdsServer Start(string listen, string folder)
+    internal static XdsServer Start(string listen, string folder, params string[] more)
     {
-        var server = new XdsServer(Require(), listen, folder);
+        var server = new XdsServer(Require(), listen, folder, more);
         server.WaitForLine("\"ev\":\"listening\"");
         return server;
     }

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using System.Text.Json;
 using Envoy.Extensions.TransportSockets.Tls.V3;
 using Google.Protobuf;
 using Sidecar.Config;
@@ -388,16 +389,38 @@ public sealed class NamedSubscriptionsTests : IDisposable
     }
 
     [Fact]
-    public void LastGoodFile_HasNoSecret()
+    public void LastGoodFile_HasNoSecret_NorAResourceWithAKeyInIt()
     {
         _harness.Start(new TestSnapshot(), _folder.Path);
+        string Inline(string key) => $$"""
+            "common_tls_context": {"tls_certificates": [{"certificate_chain": {"inline_string": {{JsonSerializer.Serialize(_cert.ChainPem)}} }, "private_key": {{key}} }]}
+            """;
+        string inline = Inline($$"""{"inline_string": {{JsonSerializer.Serialize(_cert.KeyPem)}} }""");
+        string file = Inline($$"""{"filename": "{{_folder.Write("tls.key", _cert.KeyPem)}}"}""");
         _harness.Push(ResourceTypes.Listener, Secure(Ads));
         _harness.Push(ResourceTypes.Secret, Secrets());
+        Assert.Empty(_harness.Push(ResourceTypes.Listener, new TestSnapshot().Http("inline", 0, TestSnapshot.Answer("x")).Tls("inline", inline)));
+        Assert.Empty(_harness.Push(ResourceTypes.Listener, new TestSnapshot().Http("file", 0, TestSnapshot.Answer("x")).Tls("file", file)));
         _harness.Advance(Sidecar.Server.LastGoodFile.IntervalMs);
         _harness.Test.Until(() => _harness.Pipeline.LastGood is { SavedUnixMs: > 0, IsWriting: false });
-        string written = System.Text.Encoding.Latin1.GetString(System.IO.File.ReadAllBytes(_harness.Pipeline.LastGood!.Path));
-        Assert.Contains("ROOTCA", written);
-        Assert.DoesNotContain("PRIVATE KEY", written);
-        Assert.DoesNotContain("CERTIFICATE", written);
+        Assert.DoesNotContain("PRIVATE KEY", System.Text.Encoding.Latin1.GetString(System.IO.File.ReadAllBytes(_harness.Pipeline.LastGood!.Path)));
+        Assert.Equal(["file", "https"], _harness.Pipeline.LastGood.Read()!.Select(resource => resource.Name).Order());
+    }
+
+    [Fact]
+    public void LastGoodListener_WaitsForItsSecrets_AndServesOnceTheyCome()
+    {
+        var first = new PipelineHarness();
+        first.Start(new TestSnapshot(), _folder.Path);
+        first.Push(ResourceTypes.Listener, Secure("""{"ads": {}, "initial_fetch_timeout": "0s"}"""));
+        first.Push(ResourceTypes.Secret, Secrets());
+        first.Advance(Sidecar.Server.LastGoodFile.IntervalMs);
+        first.Test.Until(() => first.Pipeline.LastGood is { SavedUnixMs: > 0, IsWriting: false });
+        first.Dispose();
+        _harness.Discover(lastGoodFolder: _folder.Path);
+        Assert.Null(Serving());
+        Assert.Contains("secrets ROOTCA,default", _harness.Asked());
+        _harness.Push(ResourceTypes.Secret, Secrets());
+        Assert.NotNull(Serving());
     }
 }

@@ -12,7 +12,7 @@ namespace Sidecar.Admin;
 
 /// <summary>
 /// /config_dump in Envoy's shape (envoy.admin.v3.ConfigDump), written from the resources' own bytes, the version in use and the one warming: <c>?include_eds</c> adds endpoints,
-/// <c>?resource=dynamic_listeners</c> gives one section's resources, <c>?name_regex=</c> keeps matching names. Secrets are redacted.
+/// <c>?resource=dynamic_listeners</c> gives one section's resources, <c>?name_regex=</c> keeps matching names. Secrets are redacted; those that have not come are warming.
 /// </summary>
 internal static class ConfigDump
 {
@@ -90,7 +90,9 @@ internal static class ConfigDump
                 json.WriteString("version_info", version);
             WriteStates(json, server, section, Part.Static, section.Static, names);
             WriteStates(json, server, section, Part.Dynamic, section.Dynamic, names);
-            if (section.Warming is not null)
+            if (section.TypeUrl == ResourceTypes.Secret)
+                WriteAwaited(json, server, section, names);
+            else if (section.Warming is not null)
                 WriteStates(json, server, section, Part.Warming, section.Warming, names);
             json.WriteEndObject();
         }
@@ -115,6 +117,14 @@ internal static class ConfigDump
                 if (IsIn(state, section, part, names))
                     WriteState(json, section, state, part, withType: true);
             }
+            if (part == Part.Warming && section.TypeUrl == ResourceTypes.Secret)
+            {
+                foreach (var (secret, sinceUnixMs) in server.Config.Awaited)
+                {
+                    if (secret.TypeUrl == section.TypeUrl && Matches(secret.Name, names))
+                        WriteAwaited(json, section, secret, sinceUnixMs, withType: true);
+                }
+            }
             return true;
         }
         return false;
@@ -136,10 +146,43 @@ internal static class ConfigDump
             json.WriteEndArray();
     }
 
+    private static void WriteAwaited(Utf8JsonWriter json, ProxyServer server, Section section, LinearRegex? names)
+    {
+        bool open = false;
+        foreach (var (secret, sinceUnixMs) in server.Config.Awaited)
+        {
+            if (secret.TypeUrl != section.TypeUrl || !Matches(secret.Name, names))
+                continue;
+            if (!open)
+                json.WriteStartArray(section.Warming!);
+            open = true;
+            WriteAwaited(json, section, secret, sinceUnixMs, withType: false);
+        }
+        if (open)
+            json.WriteEndArray();
+    }
+
+    private static void WriteAwaited(Utf8JsonWriter json, Section section, NamedResource secret, long sinceUnixMs, bool withType)
+    {
+        json.WriteStartObject();
+        if (withType)
+            json.WriteString("@type", "type.googleapis.com/envoy.admin.v3." + section.DumpType + "." + ElementType(section, isStatic: false));
+        json.WriteString("name", secret.Name);
+        json.WriteString("version_info", "uninitialized");
+        json.WriteString("last_updated", Time(sinceUnixMs));
+        json.WriteStartObject(section.Element);
+        json.WriteString("@type", secret.TypeUrl);
+        json.WriteString("name", secret.Name);
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+
+    private static bool Matches(string name, LinearRegex? names) => names?.IsFullMatch(Encoding.UTF8.GetBytes(name)) ?? true;
+
     // A cluster that was changed is in both lists while its new version warms; a listener has both versions in one element.
     private static bool IsIn(ResourceState state, Section section, Part part, LinearRegex? names)
     {
-        if (!(names?.IsFullMatch(Encoding.UTF8.GetBytes(state.Name)) ?? true))
+        if (!Matches(state.Name, names))
             return false;
         bool isStatic = state.IsStatic || (state.Accepted?.Resource ?? state.Refused)?.Source == BuiltInListeners.Source;
         return part switch
@@ -163,6 +206,8 @@ internal static class ConfigDump
         }
         else
         {
+            if (section.TypeUrl == ResourceTypes.Secret)
+                json.WriteString("name", state.Name);
             WriteVersion(json, section, part == Part.Warming || section.Warming is null ? state.Accepted ?? state.Active : state.Active);
         }
         if (state.Errors.Count > 0 && part != Part.Warming)

@@ -28,6 +28,8 @@ internal static class ConfigStatusPage
                 json.WriteStartArray("resources");
                 foreach (var state in server.Snapshot.Resources)
                     WriteState(json, server, state);
+                foreach (var (resource, sinceUnixMs) in server.Config.Awaited)
+                    WriteAwaited(json, server, resource, sinceUnixMs);
                 json.WriteEndArray();
             }
             json.WriteStartArray("errors");
@@ -84,6 +86,20 @@ internal static class ConfigStatusPage
             json.WriteString("refused_version", refused.Version);
         WriteProblems(json, "errors", state.Errors);
         WriteProblems(json, "without_effect", state.Accepted?.WithoutEffect ?? []);
+        json.WriteEndObject();
+    }
+
+    /// <summary>A resource that was asked for, and that nothing has been heard of.</summary>
+    private static void WriteAwaited(Utf8JsonWriter json, ProxyServer server, NamedResource resource, long sinceUnixMs)
+    {
+        if (server.Snapshot.Find(resource.TypeUrl, resource.Key) is not null)
+            return;
+        json.WriteStartObject();
+        json.WriteString("type_url", resource.TypeUrl);
+        json.WriteString("kind", ResourceTypes.Noun(resource.TypeUrl));
+        json.WriteString("name", resource.Name);
+        json.WriteString("requested", ConfigDump.Time(sinceUnixMs));
+        json.WriteString("status", "REQUESTED");
         json.WriteEndObject();
     }
 

@@ -110,6 +110,19 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         }
     }
 
+    /// <summary>What was asked for by name and of which there is no version, with the time since when.</summary>
+    internal IEnumerable<(NamedResource Resource, long SinceUnixMs)> Awaited
+    {
+        get
+        {
+            foreach (var (resource, sinceUnixMs) in _named?.Wanted ?? [])
+            {
+                if (Snapshot.Find(resource.TypeUrl, resource.Key)?.Accepted is null)
+                    yield return (resource, sinceUnixMs);
+            }
+        }
+    }
+
     /// <summary>The file of the last good configuration, when one is kept.</summary>
     internal LastGoodFile? LastGood => _lastGood;
 

@@ -17,7 +17,8 @@ namespace Sidecar.Server;
 ///   "sidecar last good 1\n"   time   node id   records …   a record of no length, number of records
 ///   record = length, XXH64 of the rest, type URL, name, version, bytes
 /// </code>
-/// Replaced as a whole (written aside, synced, renamed), readable to its owner only, never holding secrets. A file that is not whole is set aside.
+/// Replaced as a whole (written aside, synced, renamed), readable to its owner only, never holding secrets: what came by SDS is asked for again, what waits
+/// for it does so, and a resource with a private key of its own is left out. A file that is not whole is set aside.
 /// </summary>
 /// <remarks>Control loop; the writing is done by a thread of its own.</remarks>
 internal sealed class LastGoodFile : ITimerOwner
@@ -38,6 +39,7 @@ internal sealed class LastGoodFile : ITimerOwner
     private readonly string _nodeId;
     private readonly LoopTimer _timer;
     private long _lastWriteMs = long.MinValue / 2;
+    private bool _toldOfKeys;
     private Thread? _writer;
 
     /// <param name="loop">The control loop.</param>
@@ -82,8 +84,9 @@ internal sealed class LastGoodFile : ITimerOwner
         var resources = Collect();
         _writer = new Thread(() =>
         {
+            int withKeys = resources.RemoveAll(static resource => resource.Type is not { } type || SensitiveFields.Any(resource.Bytes.Span, type));
             string? problem = Write(resources, unixMs);
-            _loop.Post(() => OnWritten(problem, unixMs));
+            _loop.Post(() => OnWritten(problem, unixMs, withKeys));
         })
         { Name = "last-good", IsBackground = true };
         _writer.Start();
@@ -103,9 +106,12 @@ internal sealed class LastGoodFile : ITimerOwner
         return list;
     }
 
-    private void OnWritten(string? problem, long unixMs)
+    private void OnWritten(string? problem, long unixMs, int withKeys)
     {
         _writer = null;
+        if (withKeys > 0 && !_toldOfKeys)
+            Log.Warning("config", $"{Path}: {withKeys} resources hold private keys inline and are not kept; take keys by SDS or from files");
+        _toldOfKeys |= withKeys > 0;
         if (problem is null)
             SavedUnixMs = unixMs;
         else

@@ -57,6 +57,8 @@ internal sealed class NamedSubscriptions : ITimerOwner
         internal List<StatsScope> Scopes => scopes;
         internal bool IsAds => resource.Origin == ResourceOrigins.Ads;
 
+        internal required long SinceUnixMs { get; init; }
+
         /// <summary>Null for the aggregated stream.</summary>
         internal DiscoverySource? Source { get; set; }
 
@@ -82,8 +84,15 @@ internal sealed class NamedSubscriptions : ITimerOwner
     /// <summary>Whether a source can be asked: to be told where a configuration names it.</summary>
     internal void Check(ReadOnlySpan<byte> source, string typeUrl, WireProblems problems) => DiscoveryConfig.ReadOrigin(source, typeUrl, _hasAds, problems);
 
-    /// <summary>Whether the resource was asked for and nothing is known of it yet; for dumps.</summary>
-    internal bool IsWaitedFor(NamedResource resource) => _entries.TryGetValue((resource.TypeUrl, resource.Key), out var entry) && !entry.IsHeard;
+    /// <summary>What was asked for, and since when; for dumps.</summary>
+    internal IEnumerable<(NamedResource Resource, long SinceUnixMs)> Wanted
+    {
+        get
+        {
+            foreach (var entry in _entries.Values)
+                yield return (entry.Resource, entry.SinceUnixMs);
+        }
+    }
 
     // ---- interest -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +141,7 @@ internal sealed class NamedSubscriptions : ITimerOwner
     {
         string prefix = "sds." + resource.Name + ".";
         var scopes = new List<StatsScope>();
-        var entry = new Entry(this, resource, scopes) { Stats = Cells(SubscriptionStats.Schema, prefix), SecretStats = Cells(SecretStats.Schema, prefix) };
+        var entry = new Entry(this, resource, scopes) { SinceUnixMs = _loop.UnixMs, Stats = Cells(SubscriptionStats.Schema, prefix), SecretStats = Cells(SecretStats.Schema, prefix) };
         _entries.Add((resource.TypeUrl, resource.Key), entry);
         var (origin, fetchTimeoutMs) = DiscoveryConfig.ReadOrigin(resource.Source.Span, resource.TypeUrl, _hasAds, new WireProblems());
         long timeoutMs = fetchTimeoutMs ?? SubscribingSource.DefaultFetchTimeoutMs;

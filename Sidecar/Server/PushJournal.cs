@@ -66,6 +66,7 @@ internal sealed class PushRecord
         ResourceTypes.RouteConfiguration => "rds",
         ResourceTypes.Listener => "lds",
         ResourceTypes.Secret => "sds",
+        ResourceTypes.Extension => "ecds",
         "" => "file",
         _ => typeUrl,
     };
