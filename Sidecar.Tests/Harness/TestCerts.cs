@@ -70,9 +70,12 @@ internal sealed class TestCa : IDisposable
     /// <param name="purposes">Extended key usages, as object identifiers; none: no such extension.</param>
     /// <param name="rsaBits">An RSA key of this size instead.</param>
     /// <param name="expired">Was valid only in the past.</param>
+    /// <param name="from">When it becomes valid, instead of long ago.</param>
+    /// <param name="until">When it expires, instead of far in the future.</param>
     /// <param name="rawNames">The subject alternative names extension in DER, as it is, instead of <paramref name="names"/>.</param>
     internal TestCert Sign(
-        string commonName, Action<SubjectAlternativeNameBuilder> names, string[]? purposes = null, int rsaBits = 0, bool expired = false, byte[]? rawNames = null)
+        string commonName, Action<SubjectAlternativeNameBuilder> names, string[]? purposes = null, int rsaBits = 0, bool expired = false, byte[]? rawNames = null,
+        DateTimeOffset? from = null, DateTimeOffset? until = null)
     {
         var san = new SubjectAlternativeNameBuilder();
         names(san);
@@ -90,8 +93,8 @@ internal sealed class TestCa : IDisposable
         if (usages.Count > 0)
             request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension(usages, false));
         request.CertificateExtensions.Add(rawNames is null ? san.Build() : new X509Extension("2.5.29.17", rawNames, false));
-        var until = expired ? s_from.AddDays(1) : s_to;
-        using var signed = request.Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), s_from, until, Serial());
+        var end = until ?? (expired ? s_from.AddDays(1) : s_to);
+        using var signed = request.Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), from ?? s_from, end, Serial());
         string key = rsa is null ? ec.ExportPkcs8PrivateKeyPem() : rsa.ExportPkcs8PrivateKeyPem();
         return new TestCert(signed.ExportCertificatePem() + "\n" + _chainAbove, key + "\n", signed.RawData);
     }

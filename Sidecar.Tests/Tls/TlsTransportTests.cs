@@ -2,6 +2,7 @@ using System;
 using System.Linq;
 using System.Runtime.InteropServices;
 using System.Text;
+using Sidecar.Linux;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
@@ -176,6 +177,84 @@ public sealed class TlsTransportTests : IDisposable
         Assert.False(Exchange(client, TestTls.Server(cert, with: o => o with { TicketKeys = [other] })));
     }
 
+    // To read a ticket with a certificate in it costs more than the rest of the handshake: who comes back gets a name for what is remembered.
+    [Fact]
+    public void Session_OfAClientThatComesBack_IsRemembered_UnderOneNameAtATime()
+    {
+        var server = Verifying();
+        var client = TestTls.Client(_ca.Spiffe("spiffe://td/client"), with: o => o with { MaxVersion = OpenSsl.Tls13 });
+        Assert.False(Exchange(client, server));
+        Assert.Equal(0, OpenSsl.RememberedSessions(server.Handle));
+        for (int i = 0; i < 5; i++)
+        {
+            Assert.True(Exchange(client, server));
+            Assert.Equal(1, OpenSsl.RememberedSessions(server.Handle));
+        }
+        Assert.Equal(5, server.Count(TlsStats.SessionReused));
+    }
+
+    // RFC 8446 section 8.1.
+    [Fact]
+    public void Session_ThatIsRemembered_ServesOnce()
+    {
+        var server = Verifying();
+        var client = TestTls.Client(_ca.Spiffe("spiffe://td/client"), with: o => o with { MaxVersion = OpenSsl.Tls13 });
+        Exchange(client, server);
+        Exchange(client, server);
+        var sessions = TlsWorker.Of(_loop).SessionsOf(client);
+        nint session = sessions.Take("one host", null);
+        Assert.Equal(1, OpenSsl.SSL_SESSION_up_ref(session));
+        sessions.Add("first", null, session);
+        sessions.Add("second", null, session);
+        Assert.True(Exchange(client, server, host: "first"));
+        Assert.False(Exchange(client, server, host: "second"));
+    }
+
+    [Fact]
+    public void Session_WithoutRoom_OrWithoutACertificate_OrUnderGivenKeys_StaysInItsTicket()
+    {
+        var client = TestTls.Client(_ca.Spiffe("spiffe://td/client"), with: o => o with { MaxVersion = OpenSsl.Tls13 });
+        var full = Verifying();
+        OpenSsl.SetSessionCacheSize(full.Handle, 1);
+        foreach (string host in new[] { "a", "b", "a", "b", "b", "a" })
+            Exchange(client, full, host);
+        Assert.Equal(1, OpenSsl.RememberedSessions(full.Handle));
+        Assert.Equal(4, full.Count(TlsStats.SessionReused));
+
+        var keyed = Verifying(o => o with { TicketKeys = [Key(5)] });
+        var anonymous = Server(OpenSsl.Tls13);
+        for (int i = 0; i < 3; i++)
+        {
+            Exchange(client, keyed, "keyed");
+            Exchange(Client(OpenSsl.Tls13), anonymous, "anonymous");
+        }
+        Assert.Equal((0, 0), (OpenSsl.RememberedSessions(keyed.Handle), OpenSsl.RememberedSessions(anonymous.Handle)));
+        Assert.Equal(2, keyed.Count(TlsStats.SessionReused));
+    }
+
+    // A session is the verdict on a certificate; renewed over and over, it would let one in that has expired long ago.
+    [Theory]
+    [InlineData(OpenSsl.Tls12)]
+    [InlineData(OpenSsl.Tls13)]
+    public void Session_EndsWithTheClientsCertificate(int version)
+    {
+        const int leftS = 3600;
+        var until = DateTimeOffset.FromUnixTimeSeconds(SystemTime.RealtimeNs / 1_000_000_000 + leftS); // OpenSSL's own clock
+        var server = Verifying();
+        var client = TestTls.Client(
+            _ca.Sign("", san => san.AddUri(new Uri("spiffe://td/client")), until: until), with: o => o with { MaxVersion = version });
+        for (int i = 0; i < 3; i++)
+        {
+            var pair = new TlsPair(_loop, client, server, host: "one host").Shake();
+            pair.Send(pair.Client, "q");
+            pair.Send(pair.Server, "a");
+            pair.Expect(pair.ClientSide, 1);
+            Assert.Equal(i > 0, pair.ServerTransport.IsResumed);
+            Assert.InRange(OpenSsl.SSL_SESSION_get_timeout(OpenSsl.SSL_get_session(pair.ServerTransport.Handle)), 1, leftS);
+            pair.Close();
+        }
+    }
+
     // ---- ends and updates -----------------------------------------------------------------------------------------------
 
     [Fact]
@@ -348,6 +427,9 @@ public sealed class TlsTransportTests : IDisposable
         pair.Close();
         return resumed;
     }
+
+    private TlsContext Verifying(Func<TlsOptions, TlsOptions>? with = null) =>
+        TestTls.Server(_ca.Server("a.test"), new ValidationOptions { Authorities = TestTls.Authorities(_ca) }, with);
 
     private static byte[] Key(byte first) => [.. Enumerable.Range(0, 80).Select(i => (byte)(first * 83 + i * 31))];
 

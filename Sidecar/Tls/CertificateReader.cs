@@ -38,7 +38,7 @@ internal static unsafe class CertificateReader
             EmailSans = emails,
             IpSans = ips,
             NotBeforeUnixS = Time(OpenSsl.X509_get0_notBefore(x509)),
-            NotAfterUnixS = Time(OpenSsl.X509_get0_notAfter(x509)),
+            NotAfterUnixS = NotAfterUnixS(x509),
         };
         OpenSsl.ERR_clear_error();
         return info;
@@ -52,6 +52,8 @@ internal static unsafe class CertificateReader
         OpenSsl.X509_digest(x509, algorithm, digest, &length);
         return new ReadOnlySpan<byte>(digest, (int)length).ToArray();
     }
+
+    internal static long NotAfterUnixS(nint x509) => Time(OpenSsl.X509_get0_notAfter(x509));
 
     internal static ReadOnlySpan<byte> Bytes(nint asn1) => new(OpenSsl.ASN1_STRING_get0_data(asn1), OpenSsl.ASN1_STRING_length(asn1));
 
@@ -93,6 +95,6 @@ internal static unsafe class CertificateReader
         int* tm = stackalloc int[16];
         if (OpenSsl.ASN1_TIME_to_tm(asn1, tm) != 1)
             return 0;
-        return new DateTimeOffset(tm[5] + 1900, tm[4] + 1, tm[3], tm[2], tm[1], Math.Min(tm[0], 59), TimeSpan.Zero).ToUnixTimeSeconds();
+        return new DateTimeOffset(Math.Max(1, tm[5] + 1900), tm[4] + 1, tm[3], tm[2], tm[1], Math.Min(tm[0], 59), TimeSpan.Zero).ToUnixTimeSeconds();
     }
 }

@@ -25,6 +25,9 @@ internal static unsafe partial class OpenSsl
     internal const int Tls12 = 0x0303;
     internal const int Tls13 = 0x0304;
 
+    internal const uint ExtensionPreSharedKey = 41;
+    internal const int ClientHelloSuccess = 1;
+
     internal const int ErrorSsl = 1;
     internal const int ErrorWantRead = 2;
     internal const int ErrorWantWrite = 3;
@@ -86,7 +89,9 @@ internal static unsafe partial class OpenSsl
     internal const int BioTypeSourceSink = 0x0400;
 
     private const int CtrlMode = 33;
+    private const int CtrlSessionNumber = 20;
     private const int CtrlSessionCacheSize = 42;
+    private const int CtrlGetSessionCacheSize = 43;
     private const int CtrlSessionCacheMode = 44;
     private const int CtrlHostName = 55;
     private const int CtrlChainCert = 89;
@@ -98,7 +103,17 @@ internal static unsafe partial class OpenSsl
     private const int CtrlMaxProtocol = 124;
     private const int CtrlNegotiatedGroup = 134;
 
+    /// <summary>This is the static build: OpenSSL is in the executable.</summary>
+#if OPENSSL_BUILT_IN
+    internal const bool IsBuiltIn = true;
+#else
+    internal const bool IsBuiltIn = false;
+#endif
+
     private static bool s_loaded;
+
+    /// <summary>What the library calls itself, such as "OpenSSL 3.0.19 27 Jan 2026".</summary>
+    internal static string VersionText => Text(OpenSSL_version(0));
 
     /// <summary>Loads both libraries; false, and what to do about it, when they are not there.</summary>
     internal static bool TryLoad(out string problem)
@@ -129,6 +144,7 @@ internal static unsafe partial class OpenSsl
     // ---- SSL_CTX -------------------------------------------------------------------------------------------------
 
     [LibraryImport(Crypto)] internal static partial nuint OpenSSL_version_num();
+    [LibraryImport(Crypto)] private static partial byte* OpenSSL_version(int what);
     [LibraryImport(Ssl)] internal static partial nint TLS_method();
     [LibraryImport(Ssl)] internal static partial nint SSL_CTX_new(nint method);
     [LibraryImport(Ssl)] internal static partial void SSL_CTX_free(nint ctx);
@@ -152,6 +168,9 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial void SSL_CTX_sess_set_new_cb(nint ctx, nint callback);
     [LibraryImport(Ssl)] internal static partial int SSL_CTX_set_tlsext_ticket_key_evp_cb(nint ctx, nint callback);
     [LibraryImport(Ssl)] internal static partial int SSL_CTX_set_num_tickets(nint ctx, nuint count);
+    [LibraryImport(Ssl)] internal static partial void SSL_CTX_set_client_hello_cb(nint ctx, nint callback, nint argument);
+    [LibraryImport(Ssl)] internal static partial int SSL_CTX_set_session_ticket_cb(nint ctx, nint generate, nint decrypt, nint argument);
+    [LibraryImport(Ssl)] internal static partial int SSL_CTX_remove_session(nint ctx, nint session);
     [LibraryImport(Ssl)] internal static partial int SSL_CTX_add_client_CA(nint ctx, nint x509);
     [LibraryImport(Ssl)] internal static partial void SSL_CTX_set_keylog_callback(nint ctx, nint callback);
     [LibraryImport(Ssl)] internal static partial byte* OPENSSL_cipher_name(byte* standardName);
@@ -163,6 +182,8 @@ internal static unsafe partial class OpenSsl
     internal static bool SetClientSignatureAlgorithms(nint ctx, byte* list) => SSL_CTX_ctrl(ctx, CtrlClientSignatureAlgorithmsList, 0, list) == 1;
     internal static void SetMode(nint ctx, long mode) => SSL_CTX_ctrl(ctx, CtrlMode, (nint)mode, null);
     internal static void SetSessionCacheMode(nint ctx, long mode) => SSL_CTX_ctrl(ctx, CtrlSessionCacheMode, (nint)mode, null);
+    internal static int RememberedSessions(nint ctx) => (int)SSL_CTX_ctrl(ctx, CtrlSessionNumber, 0, null);
+    internal static int SessionCacheSize(nint ctx) => (int)SSL_CTX_ctrl(ctx, CtrlGetSessionCacheSize, 0, null);
     internal static void SetSessionCacheSize(nint ctx, int sessions) => SSL_CTX_ctrl(ctx, CtrlSessionCacheSize, sessions, null);
 
     /// <summary>Adds an intermediate certificate to the one set last; takes a reference of its own.</summary>
@@ -201,6 +222,13 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial int SSL_get_peer_signature_type_nid(nint ssl, int* nid);
     [LibraryImport(Ssl)] internal static partial int SSL_set_session(nint ssl, nint session);
     [LibraryImport(Ssl)] internal static partial nint SSL_get_session(nint ssl);
+    [LibraryImport(Ssl)] internal static partial nint SSL_get1_session(nint ssl);
+    [LibraryImport(Ssl)] internal static partial ulong SSL_set_options(nint ssl, ulong options);
+    [LibraryImport(Ssl)] internal static partial ulong SSL_clear_options(nint ssl, ulong options);
+    [LibraryImport(Ssl)] internal static partial int SSL_client_hello_get0_ext(nint ssl, uint type, byte** data, nuint* length);
+    [LibraryImport(Ssl)] internal static partial nint SSL_SESSION_get_time(nint session);
+    [LibraryImport(Ssl)] internal static partial nint SSL_SESSION_get_timeout(nint session);
+    [LibraryImport(Ssl)] internal static partial nint SSL_SESSION_set_timeout(nint session, nint seconds);
     [LibraryImport(Ssl)] internal static partial int SSL_SESSION_up_ref(nint session);
     [LibraryImport(Ssl)] internal static partial void SSL_SESSION_free(nint session);
     [LibraryImport(Ssl)] internal static partial int SSL_SESSION_is_resumable(nint session);

@@ -67,8 +67,11 @@ internal sealed record TlsOptions
 /// <remarks>Shared immutable: built on the control loop, used by all workers at once. Freed when no connection uses it any more.</remarks>
 internal sealed unsafe class TlsContext
 {
-    /// <summary>Sessions remembered by a server that may not use tickets; each is a few KiB with a client certificate in it.</summary>
+    /// <summary>Sessions remembered by a server; each is a few KiB with a client certificate in it.</summary>
     private const int StatefulSessionsMax = 1024;
+
+    /// <summary>RFC 5246 section 7.3, and what OpenSSL makes the ticket of a remembered TLS 1.3 session of: its name.</summary>
+    private const int SessionIdBytes = 32;
 
     private readonly nint _ctx;
     private readonly byte* _alpn;
@@ -107,6 +110,14 @@ internal sealed unsafe class TlsContext
 
     /// <summary>Null: the peer's certificate is not asked for, or not looked at.</summary>
     internal CertificateVerifier? Verifier { get; }
+
+    /// <summary>
+    /// Sessions of clients that come back are remembered. A ticket holds the client's certificate, and to read that costs OpenSSL more than all the rest
+    /// of a resumed handshake. So who has resumed by such a ticket gets one that only names the session, while there is room. Who never comes back
+    /// costs no memory, and given ticket keys, which must serve elsewhere too, seal every ticket.
+    /// </summary>
+    internal bool RemembersSessions =>
+        Options.IsServer && Verifier is not null && Options.TicketKeys.Count == 0 && !Options.DisableStatelessResumption && !Options.DisableStatefulResumption;
 
     /// <summary>By <see cref="TlsStats"/>.</summary>
     internal StatsScope Stats { get; }
@@ -238,6 +249,10 @@ internal sealed unsafe class TlsContext
         OpenSsl.SetSessionCacheSize(_ctx, StatefulSessionsMax);
         if (Options.SessionTimeoutS > 0)
             OpenSsl.SSL_CTX_set_timeout(_ctx, Options.SessionTimeoutS);
+        if (Verifier is not null)
+            OpenSsl.SSL_CTX_set_session_ticket_cb(_ctx, (nint)(delegate* unmanaged<nint, nint, int>)&OnMakeTicket, 0, 0);
+        if (RemembersSessions)
+            OpenSsl.SSL_CTX_set_client_hello_cb(_ctx, (nint)(delegate* unmanaged<nint, int*, nint, int>)&OnClientHello, 0);
     }
 
     private void ConfigureClient()
@@ -266,6 +281,37 @@ internal sealed unsafe class TlsContext
 
     [UnmanagedCallersOnly]
     private static int OnNewSession(nint ssl, nint session) => TlsWorker.Of(ssl).Current!.KeepSession(session) ? 1 : 0;
+
+    // RFC 8446 section 4.2.11: the first identity is the ticket. OpenSSL looks in its memory for one of this length when it may not make tickets itself.
+    [UnmanagedCallersOnly]
+    private static int OnClientHello(nint ssl, int* alert, nint argument)
+    {
+        byte* data;
+        nuint length;
+        if (OpenSsl.SSL_client_hello_get0_ext(ssl, OpenSsl.ExtensionPreSharedKey, &data, &length) == 1 && length > 4 && (data[2] << 8 | data[3]) == SessionIdBytes)
+        {
+            OpenSsl.SSL_set_options(ssl, OpenSsl.OptionNoTicket);
+            TlsWorker.Of(ssl).Current!.NamesSession = true;
+        }
+        return OpenSsl.ClientHelloSuccess;
+    }
+
+    [UnmanagedCallersOnly]
+    private static int OnMakeTicket(nint ssl, nint argument)
+    {
+        var transport = TlsWorker.Of(ssl).Current!;
+        var context = transport.Context;
+        transport.EndSessionWithCertificate(OpenSsl.SSL_get0_peer_certificate(ssl));
+        if (!context.RemembersSessions || OpenSsl.SSL_version(ssl) != OpenSsl.Tls13)
+            return 1;
+        transport.ForgetUsedSession();
+        bool hasRoom = OpenSsl.RememberedSessions(context.Handle) < OpenSsl.SessionCacheSize(context.Handle);
+        if (hasRoom && OpenSsl.SSL_session_reused(ssl) == 1 && OpenSsl.SSL_get0_peer_certificate(ssl) != 0)
+            OpenSsl.SSL_set_options(ssl, OpenSsl.OptionNoTicket);
+        else
+            OpenSsl.SSL_clear_options(ssl, OpenSsl.OptionNoTicket);
+        return 1;
+    }
 
     // RFC 7301 section 3.2: our order decides. Nothing in common: the handshake goes on without, as in Envoy.
     [UnmanagedCallersOnly]
@@ -384,7 +430,7 @@ internal sealed unsafe class TlsContext
             if (set != 1 || OpenSsl.EVP_MAC_CTX_set_params(mac, parameters) != 1)
                 return -1;
         }
-        // 2: opened by an older key, a new ticket is due.
-        return index == 0 ? 1 : 2;
+        // 2: a new ticket is due, because an older key opened this one, or since a client of TLS 1.3 uses each once (RFC 8446 appendix C.4).
+        return index == 0 && OpenSsl.SSL_version(ssl) != OpenSsl.Tls13 ? 1 : 2;
     }
 }

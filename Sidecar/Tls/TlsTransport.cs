@@ -48,6 +48,7 @@ internal sealed unsafe class TlsTransport : Transport
     private ReadOnlyMemory<byte> _protocols;
     private TlsOverrides? _overrides;
     private nint _ssl;
+    private nint _usedSession;
     private long _lastWriteMs;
     private int _smallLeft;
     private bool _ready;
@@ -132,6 +133,9 @@ internal sealed unsafe class TlsTransport : Transport
 
     /// <summary>The peer has presented a certificate.</summary>
     internal bool HasPeer => _ssl != 0 && OpenSsl.SSL_get0_peer_certificate(_ssl) != 0;
+
+    /// <summary>The client's ticket names a session that the context may remember. Set by OpenSSL's callback.</summary>
+    internal bool NamesSession { get; set; }
 
     /// <summary>Free for whoever handles the connection: something made once of the peer's certificate; null on a new connection.</summary>
     internal object? HandlerNote { get; set; }
@@ -221,6 +225,8 @@ internal sealed unsafe class TlsTransport : Transport
                 result = IoResult.Failed(Errno.EPROTO);
                 break;
             }
+            if (NamesSession && _usedSession == 0 && OpenSsl.SSL_session_reused(_ssl) == 1)
+                _usedSession = OpenSsl.SSL_get1_session(_ssl);
             if (!sent)
             {
                 result = sending;
@@ -310,6 +316,7 @@ internal sealed unsafe class TlsTransport : Transport
         var failure = verifier.Verify(store, name, out _verifyProblem);
         if (failure == VerifyFailure.None)
         {
+            EndSessionWithCertificate(OpenSsl.X509_STORE_CTX_get0_cert(store));
             OpenSsl.X509_STORE_CTX_set_error(store, 0);
             return true;
         }
@@ -324,6 +331,27 @@ internal sealed unsafe class TlsTransport : Transport
             OpenSsl.X509_STORE_CTX_set_error(store, UnlistedVerifyError);
         // Accepted, it is still remembered as failed, also by the session.
         return verifier.AcceptsUntrusted;
+    }
+
+    /// <summary>A remembered session serves once (RFC 8446 section 8.1): its successor, of which OpenSSL has its own copy now, takes its place.</summary>
+    internal void ForgetUsedSession()
+    {
+        if (_usedSession == 0)
+            return;
+        OpenSsl.SSL_CTX_remove_session(_context.Handle, _usedSession);
+        OpenSsl.SSL_SESSION_free(_usedSession);
+        _usedSession = 0;
+    }
+
+    /// <summary>A session carries the verdict on a certificate: it must not outlive it, however often it is renewed.</summary>
+    internal void EndSessionWithCertificate(nint x509)
+    {
+        if (x509 == 0 || _context.Validation is not { VerifiesChain: true, AllowExpired: false })
+            return;
+        nint session = OpenSsl.SSL_get_session(_ssl);
+        long left = Math.Max(0, CertificateReader.NotAfterUnixS(x509) - OpenSsl.SSL_SESSION_get_time(session));
+        if (left < OpenSsl.SSL_SESSION_get_timeout(session))
+            OpenSsl.SSL_SESSION_set_timeout(session, (nint)left);
     }
 
     /// <summary>A number OpenSSL has no alert for.</summary>
@@ -480,6 +508,9 @@ internal sealed unsafe class TlsTransport : Transport
             OpenSsl.SSL_free(_ssl);
             _worker.OpenCount--;
             _ssl = 0;
+            if (_usedSession != 0)
+                OpenSsl.SSL_SESSION_free(_usedSession);
+            _usedSession = 0;
         }
         _held.Reset();
         _unsent.Clear();
@@ -489,7 +520,7 @@ internal sealed unsafe class TlsTransport : Transport
         _serverName = [];
         _protocols = default;
         _overrides = null;
-        _ready = _broken = false;
+        _ready = _broken = NamesSession = false;
         _smallLeft = 0;
         _lastWriteMs = 0;
         _verifyProblem = _failure = "";
