@@ -21,6 +21,7 @@ usage: ./build.sh VERB
   publish   artifacts/sidecar, one stripped executable for linux-x64, its symbols beside it;
             (with SIDECAR_PIE=1 at a random address, see README.md);
             artifacts/sidecar-linux-arm64 too where the cross linker is present and SIDECAR_SKIP_ARM64 is not set
+            --static: artifacts/sidecar-static instead, which holds libc and OpenSSL and runs in an empty root
   test      setup, build, publish and every test; skipped tests are listed with their reason
   demo      the sample mesh: capture, two sidecars, 200 requests, their paths, the split and the stats
   image     artifacts/sidecar-image.tar, an OCI image archive made without a container engine
@@ -37,18 +38,20 @@ is_root() { [ "$(id -u)" -eq 0 ]; }
 # ---- setup ----------------------------------------------------------------------------------------------------------
 
 # What is needed, how to see that it is there, and the package that brings it. "build" is needed to build the product,
-# "test" is a peer or a tool of the tests: without it the tests that use it skip and say so.
+# "static" for `publish --static` only, "test" is a peer or a tool of the tests: without it the tests that use it skip and say so.
 needs=(
     "build  command:clang                                  clang"
     "build  command:ld.lld                                 lld"
     "build  file:/usr/include/zlib.h                       zlib1g-dev"
     "build  file:/etc/ssl/certs/ca-certificates.crt        ca-certificates"
+    "static file:/usr/lib/x86_64-linux-gnu/libcrypto.a     libssl-dev"
     "test   command:iptables-restore                       iptables"
     "test   command:nft                                    nftables"
     "test   command:ip                                     iproute2"
     "test   command:setpriv                                util-linux"
     "test   command:curl                                   curl"
     "test   command:openssl                                openssl"
+    "test   command:testssl                                testssl.sh"
     "test   command:nghttp                                 nghttp2-client"
     "test   command:nghttpd                                nghttp2-server"
     "test   command:nghttpx                                nghttp2-proxy"
@@ -136,12 +139,12 @@ install_without_services() {
     done
 }
 
-# What the product's own build cannot do without; the test peers may be absent.
+# What the product's own build cannot do without, or one of another kind; the test peers may be absent.
 require_build_tools() {
     local kind check package absent=()
     for need in "${needs[@]}"; do
         read -r kind check package <<<"$need"
-        [ "$kind" = test ] || is_present "$check" || absent+=("$package")
+        [ "$kind" != build ] && [ "$kind" != "${1:-build}" ] || is_present "$check" || absent+=("$package")
     done
     has_dotnet || absent+=(dotnet-sdk-10.0)
     [ "${#absent[@]}" -gt 0 ] || return 0
@@ -163,17 +166,17 @@ source_digest() {
     } | sort -z | xargs -0 sha256sum | { cat; dotnet --version; printf '%s\n' "${SIDECAR_PIE:-}"; } | sha256sum | cut -d' ' -f1
 }
 
-# publish_one RID FILE [PROPERTY…]: FILE and FILE.dbg for one platform
+# publish_one RID FILE [PROPERTY…]: FILE and FILE.dbg for one platform. What else the file is made of is named in $parts.
 publish_one() {
     local rid="$1" file="$2" digest stamp
     shift 2
-    stamp="$artifacts/.$rid.stamp"
-    digest="$(source_digest)"
+    stamp="$artifacts/.$(basename "$file").stamp"
+    digest="$( { source_digest; [ -z "${parts:-}" ] || sha256sum $parts; } | sha256sum | cut -d' ' -f1)"
     if [ -x "$file" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$digest" ]; then
         say "publish: ${file#"$root"/} is up to date"
         return
     fi
-    local out="$artifacts/publish/$rid"
+    local out="$artifacts/publish/$(basename "$file")"
     rm -rf "$out" "$stamp"
     dotnet publish Sidecar/Sidecar.csproj -c Release -r "$rid" -o "$out" "${dotnet_quiet[@]}" "$@"
     # A rename, so that a running copy keeps its file and nobody sees half of a new one.
@@ -195,7 +198,22 @@ publish_native() {
     publish_one linux-x64 "$artifacts/sidecar"
 }
 
+# The same program with everything in it. It has its own intermediate files: the two differ by a compile-time symbol.
+publish_static() {
+    require_build_tools static
+    [ "$(uname -m)" = x86_64 ] || fail "publish --static makes a linux-x64 executable on an x86_64 machine; this one is $(uname -m)"
+    mkdir -p "$artifacts"
+    local libraries=/usr/lib/x86_64-linux-gnu
+    parts="$libraries/libssl.a $libraries/libcrypto.a $libraries/libc.a" publish_one linux-x64 "$artifacts/sidecar-static" \
+        -p:SidecarStatic=true -p:IntermediateOutputPath=obj/static/
+}
+
 publish() {
+    case "${1:-}" in
+        "")       ;;
+        --static) publish_static; return ;;
+        *)        fail "publish knows no '$1'; it takes --static or nothing" ;;
+    esac
     publish_native
     if [ -n "${SIDECAR_SKIP_ARM64:-}" ]; then
         say "publish: linux-arm64 skipped: SIDECAR_SKIP_ARM64 is set"
@@ -376,7 +394,7 @@ verb="${1:-help}"
 case "$verb" in
     setup)             setup ;;
     build)             build ;;
-    publish)           publish ;;
+    publish)           publish "$@" ;;
     test)              run_tests ;;
     demo)              demo "$@" ;;
     image)             image ;;

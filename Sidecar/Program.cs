@@ -52,7 +52,7 @@ internal static class Program
             case "istio-clean-iptables":
                 return CaptureMain.Run(["--cleanup-only", .. rest]);
             case "version" or "--version":
-                return Say("version", rest, $"sidecar {ProductVersion.Text}\n", VersionUsage);
+                return Say("version", rest, $"sidecar {ProductVersion.Long}\n", VersionUsage);
             case "help" or "--help" or "-h":
                 return Say("help", rest, Usage, Usage);
             default:

@@ -13,6 +13,9 @@ internal static class ProjectTree
     /// <summary>The published executable that scenario tests drive; <see cref="SidecarProcess"/> checks that it is there.</summary>
     internal static string Executable => Path.Combine(Root, "artifacts", "sidecar");
 
+    /// <summary>The same with libc and OpenSSL in it, where `build.sh publish --static` was run.</summary>
+    internal static string StaticExecutable => Path.Combine(Root, "artifacts", "sidecar-static");
+
     /// <summary>Test data published by others, laid beside the project and never part of it; may be absent.</summary>
     internal static string SharedRoot => Path.GetFullPath(Path.Combine(Root, "..", "shared"));
 

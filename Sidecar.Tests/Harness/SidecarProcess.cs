@@ -88,6 +88,20 @@ internal sealed class SidecarProcess : BackgroundProcess
         return process;
     }
 
+    /// <summary>Starts `sidecar run --snapshot` of a folder that is all it sees of the file system, and waits until it is ready.</summary>
+    /// <param name="root">Holds the executable as "sidecar", and the snapshot.</param>
+    internal static SidecarProcess RunInRoot(string root, string snapshot)
+    {
+        int adminPort = FreePort.Next();
+        string[] enter = InRoot(root);
+        var process = new SidecarProcess(null, null, adminPort, enter[0], [.. enter[1..], .. RunArguments("--snapshot", snapshot, 1), .. OwnPorts(adminPort)]);
+        process.WaitUntilReady();
+        return process;
+    }
+
+    /// <summary>The command that runs "sidecar" of a folder with that folder as its root.</summary>
+    internal static string[] InRoot(string root) => Environment.UserName == "root" ? ["chroot", root, "/sidecar"] : ["unshare", "-r", "chroot", root, "/sidecar"];
+
     /// <summary>Runs one of the executable's other sub-commands to its end.</summary>
     internal static CommandResult Invoke(params string[] arguments)
     {
