@@ -22,10 +22,10 @@ internal sealed class UpstreamHarness : IDisposable
     private readonly List<PoolUpstream> _upstreams = [];
     private readonly List<int> _refusing = [];
 
-    public UpstreamHarness(ulong seed = 1)
+    public UpstreamHarness(ulong seed = 1, PeerChecks? checks = null)
     {
         Random = new FastRandom(seed);
-        Clusters = new Clusters(Test.Loop, 0, Random);
+        Clusters = new Clusters(Test.Loop, 0, Random, checks);
     }
 
     public TestLoop Test { get; } = new();

@@ -54,6 +54,31 @@ public sealed class GrpcCallTests : IDisposable
     }
 
     [Fact]
+    public void TokenInAFile_IsReadForEachCall_AndItsAbsenceEndsTheCall()
+    {
+        string file = _folder.Write("token", "first\n");
+        var target = new GrpcTarget("test", "", [("x", [(byte)'y'])]) { Files = [new FileMetadata("authorization", "Bearer ", file)] };
+        var (call, _) = Make(target: target);
+        call.Start("/s/m");
+        var stream = _server!.Accept();
+        Assert.Equal(("Bearer first", "y"), (stream["authorization"], stream["x"]));
+        call.Cancel();
+        _folder.Write("token", "second");
+        var next = new GrpcCall(_harness.Clusters, target, new Recorder());
+        next.Start("/s/m");
+        Assert.Equal("Bearer second", _server.Accept()["authorization"]);
+        next.Cancel();
+        _folder.Write("token", " \n");
+        var events = new Recorder();
+        new GrpcCall(_harness.Clusters, target, events).Start("/s/m");
+        Assert.Equal([$"closed Unavailable: {file}: it holds no token of one line"], events.Events);
+        System.IO.File.Delete(file);
+        events.Events.Clear();
+        new GrpcCall(_harness.Clusters, target, events).Start("/s/m");
+        Assert.Contains(file, Assert.Single(events.Events));
+    }
+
+    [Fact]
     public void Call_SendsAndReceives_UntilTheServersStatus()
     {
         var (call, events) = Make();

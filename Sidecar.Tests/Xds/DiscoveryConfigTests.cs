@@ -135,6 +135,15 @@ public sealed class DiscoveryConfigTests
     }
 
     [Fact]
+    public void SecondService_IsTheFailover_AndMustBeACluster()
+    {
+        var (config, problems) = Read(Ads(services: """ {"envoy_grpc":{"cluster_name":"x"}},{"envoy_grpc":{"cluster_name":"y"},"initial_metadata":[{"key":"t","value":"50%%"}]} """));
+        Assert.Equal("", problems);
+        Assert.Equal(["x", "y"], config.ControlPlanes);
+        Assert.Equal("50%", System.Text.Encoding.UTF8.GetString(config.Ads!.Failover!.Metadata[0].Value));
+    }
+
+    [Fact]
     public void Backoff_HasEnvoysDefaults()
     {
         var (config, _) = Read(Ads());
@@ -158,7 +167,13 @@ public sealed class DiscoveryConfigTests
     [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"initial_metadata":[{"key":":path","value":"v"}]} """, "Invalid dynamic_resources.ads_config.grpc_services[0].initial_metadata[0].key: ':path' is not a name of metadata")]
     [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"retry_policy":{"retry_back_off":{"base_interval":"0s"}}} """, "Invalid dynamic_resources.ads_config.grpc_services[0].retry_policy.retry_back_off.base_interval: must be at least 1 ms")]
     [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"retry_policy":{"retry_back_off":{"base_interval":"2s","max_interval":"1s"}}} """, "Invalid dynamic_resources.ads_config.grpc_services[0].retry_policy.retry_back_off.max_interval: must be greater than or equal to base_interval")]
-    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"}},{"envoy_grpc":{"cluster_name":"y"}} """, "Unsupported dynamic_resources.ads_config.grpc_services[1]: only the first control plane is asked")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"}},{"envoy_grpc":{"cluster_name":"y"}},{"envoy_grpc":{"cluster_name":"z"}} """, "Invalid dynamic_resources.ads_config.grpc_services: envoy.config.core.v3.ApiConfigSource::(DELTA_)GRPC must have no more than 2 gRPC services specified")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"}},{"envoy_grpc":{"cluster_name":""}} """, "Invalid dynamic_resources.ads_config.grpc_services[1].envoy_grpc.cluster_name: must not be empty")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"timeout":"1s"} """, "Unsupported dynamic_resources.ads_config.grpc_services[0].timeout: a stream of discovery has no end, as in Envoy")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"retry_policy":{"num_retries":1}} """, "Unsupported dynamic_resources.ads_config.grpc_services[0].retry_policy.num_retries: a stream is opened again for as long as the process lives")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"initial_metadata":[{"key":"t","value":"%START_TIME%"}]} """, "Invalid dynamic_resources.ads_config.grpc_services[0].initial_metadata[0].value: commands such as %START_TIME% are not known here; a percent sign itself is written %%")]
+    [InlineData(""" {"envoy_grpc":{"cluster_name":"x"},"initial_metadata":[{"key":"t","value":"a\r\nb"}]} """, "Invalid dynamic_resources.ads_config.grpc_services[0]: a value of its metadata holds a line end or NUL")]
+    [InlineData("{}", "Invalid dynamic_resources.ads_config.grpc_services[0]: envoy_grpc or google_grpc is expected, to say where the control plane is")]
     public void WhatIsWrongWithAService_IsToldByPath(string services, string problem) => Assert.Equal(problem, Read(Ads(services: services)).Problems);
 
     [Theory]

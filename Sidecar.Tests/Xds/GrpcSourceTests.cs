@@ -314,6 +314,125 @@ public sealed class GrpcSourceTests : IDisposable
         Assert.InRange(waits.Max(), 480, 499);
     }
 
+    // ---- two control planes -------------------------------------------------------------------------------------
+
+    /// <summary>A source with two control planes: clusters "one" and "two".</summary>
+    private (FakeAds One, FakeAds Two) StartWithFailover(bool isOneThere)
+    {
+        var one = Plane();
+        var two = Plane();
+        var http = HttpUpstreamOptions.Default with { Protocol = UpstreamProtocol.Http2 };
+        var address = isOneThere ? one.Address : _harness.Refusing();
+        foreach (var (name, slot, host) in new[] { ("one", 0, address), ("two", 1, two.Address) })
+        {
+            var config = _harness.Config(name, slot, http: http);
+            config.StaticHosts = UpstreamHarness.Endpoints(host).Build(config, null, 1);
+            _harness.Clusters.Set(config);
+        }
+        _source = new GrpcSource(
+            _harness.Test.Loop, _harness.Clusters, new GrpcSourceConfig(new GrpcTarget("one", "", []), "/s/", "X", true) { Failover = new GrpcTarget("two", "", []) },
+            new Node { Id = "me" }.ToByteArray(), _target, _harness.Registry, new Dictionary<string, long>(), new FastRandom(7));
+        _source.Subscribe(Cds, true, []);
+        _source.Start();
+        return (one, two);
+    }
+
+    /// <summary>Waits for so many, and lets the millisecond pass after which the next attempt begins "at once".</summary>
+    private void ExpectEvents(int count)
+    {
+        _harness.Test.Until(() => _target.Events.Count >= count);
+        _harness.Test.Advance(1);
+    }
+
+    [Fact]
+    public void FirstControlPlaneThatFailsTwice_IsReplacedByTheSecond_AtOnce()
+    {
+        var (_, two) = StartWithFailover(isOneThere: false);
+        _harness.Test.Until(() => _target.Events.Count == 1);
+        Assert.StartsWith("disconnected DeltaX gRPC config stream to one closed: 14", _target.Events[0]);
+        _harness.Test.Advance(Backoff.DefaultBaseMs);
+        ExpectEvents(2);
+        var stream = two.Accept().Expect("CDS n= +[] -[] node:me");
+        stream.Send(DiscoveryMessages.Delta(Cds, "1", "a", [Wrap("x", "x1", Cluster("x"))])).Expect("CDS n=a +[] -[]");
+        Assert.Equal(["connected", "CDS delta 1 a: x@x1"], _target.Events.Skip(2));
+        // When it ends the first is asked again, after half a second; it fails, and it is the second's turn at once, which knows what is here.
+        stream.SendStatus(14, "bye");
+        two.Until(() => _target.Events.Count == 5);
+        Assert.StartsWith("disconnected DeltaX gRPC config stream to two closed: 14, bye", _target.Events[^1]);
+        _harness.Test.Advance(ControlPlaneChoice.ReturnMs);
+        ExpectEvents(6);
+        two.Accept().Expect("CDS n= +[] -[] {x=x1} node:me");
+        Assert.StartsWith("disconnected DeltaX gRPC config stream to one closed: 14", _target.Events[5]);
+    }
+
+    [Fact]
+    public void FirstControlPlane_ThatComesBackAfterTheSecondEnded_IsNotToldVersionsItDidNotGive_AndThenKept()
+    {
+        var (one, two) = StartWithFailover(isOneThere: true);
+        for (int i = 0; i < 2; i++)
+        {
+            one.Accept().Expect("CDS n= +[] -[] node:me").SendStatus(14);
+            one.Until(() => _target.Events.Count >= 2 * (i + 1));
+            _harness.Test.Advance(i == 0 ? Backoff.DefaultBaseMs : 1);
+        }
+        var second = two.Accept();
+        second.Send(DiscoveryMessages.Delta(Cds, "1", "a", [Wrap("x", "x1", Cluster("x"))])).Expect("CDS n= +[] -[] node:me", "CDS n=a +[] -[]").SendStatus(14);
+        two.Until(() => _target.Events[^1].StartsWith("disconnected", StringComparison.Ordinal));
+        _harness.Test.Advance(ControlPlaneChoice.ReturnMs);
+        var first = one.Accept().Expect("CDS n= +[] -[] node:me");
+        first.Send(DiscoveryMessages.Delta(Cds, "1", "b", [Wrap("x", "x2", Cluster("x"))])).Expect("CDS n=b +[] -[]");
+        // It has answered: from now on only the first is asked, however often it fails.
+        for (int i = 0; i < 3; i++)
+        {
+            int events = _target.Events.Count + 1;
+            first.SendStatus(14);
+            one.Until(() => _target.Events.Count >= events);
+            PassBackoff();
+            first = one.Accept().Expect("CDS n= +[] -[] {x=x2} node:me");
+        }
+        Assert.Single(two.Streams);
+    }
+
+    // ---- a control plane that falls silent ----------------------------------------------------------------------
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ControlPlaneThatIsGoneWithoutAWord_IsNoticed_OneThatIsOnlyQuietIsNot(bool isGone)
+    {
+        using var harness = new UpstreamHarness(checks: PeerChecks.OwnCalls);
+        var plane = new FakeAds(harness.Test);
+        harness.Cluster(harness.Config(http: HttpUpstreamOptions.Default with { Protocol = UpstreamProtocol.Http2 }), plane.Address);
+        var source = new GrpcSource(
+            harness.Test.Loop, harness.Clusters, new GrpcSourceConfig(new GrpcTarget("test", "", []), "/s/", "X", true), new Node { Id = "me" }.ToByteArray(), _target,
+            harness.Registry, new Dictionary<string, long>(), new FastRandom(7));
+        source.Subscribe(Cds, true, []);
+        source.Start();
+        plane.Accept().Expect("CDS n= +[] -[] node:me");
+        // What is in flight arrives; from here on nothing is read or answered on this connection, and no reset comes either.
+        plane.Connections[0].Reads = !isGone;
+        void Pass(long ms)
+        {
+            for (long passed = 0; passed < ms; passed += 1000)
+            {
+                harness.Test.Advance(1000);
+                harness.Test.Settle();
+                plane.Pump();
+            }
+        }
+        Pass(PeerChecks.OwnCalls.PingIntervalMs + PeerChecks.OwnCalls.PingTimeoutMs - 2000);
+        Assert.DoesNotContain(_target.Events, e => e.StartsWith("disconnected", StringComparison.Ordinal));
+        Pass(4000);
+        Assert.Equal(isGone, _target.Events.Exists(e => e.StartsWith("disconnected DeltaX gRPC config stream to test closed: 14", StringComparison.Ordinal)));
+        if (isGone)
+        {
+            Pass(Backoff.DefaultBaseMs);
+            Assert.Equal("CDS n= +[] -[] node:me", DiscoveryMessages.Text(Envoy.Service.Discovery.V3.DeltaDiscoveryRequest.Parser.ParseFrom(plane.Accept().Expect("CDS n= +[] -[] node:me").Messages[0])));
+        }
+        source.Stop();
+        plane.Dispose();
+    }
+
     // ---- a control plane that lies ------------------------------------------------------------------------------
 
     [Theory]

@@ -64,7 +64,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _builder = new SnapshotBuilder(stats, workers.Count, nodeId, () => loop.UnixMs);
         _sockets = new ListenerSockets(workers.Count);
         Warming = new Warming(loop, _builder, stats, _sockets, workers.Count, drainTimeMs) { Ready = Flush };
-        ControlClusters = new Clusters(loop, stats.ControlWriter, random);
+        ControlClusters = new Clusters(loop, stats.ControlWriter, random, PeerChecks.OwnCalls);
         _control = new WorkerUpdates(loop, ControlClusters, null, null, drainTimeMs);
         _dns = new ClusterDiscovery(loop, new DnsResolver(loop), workers.Count, random, OnHostsFound);
     }

@@ -95,11 +95,7 @@ internal sealed class ProxyServer : ITimerOwner
     internal IReadOnlyList<ConfigError> Start()
     {
         Signals.IgnoreBrokenPipe();
-        var set = Read();
-        var facts = Bootstrap is { } bootstrap
-            ? BootstrapReader.Read(bootstrap, new NodeOverrides(_options.NodeId, _options.NodeCluster), ProductVersion.Text)
-            : null;
-        var discovery = ReadDiscovery(set, facts);
+        var set = Read(out var facts, out var discovery);
         Config = new ConfigPipeline(Loop, _workers, Stats, _options.NodeId ?? facts?.NodeId ?? "", _options.DrainTimeMs, new FastRandom(Entropy.Next()))
         {
             AllApplied = OnAllApplied,
@@ -141,27 +137,6 @@ internal sealed class ProxyServer : ITimerOwner
         if (!Config.IsApplying)
             Loop.Post(OnAllApplied);
         return [];
-    }
-
-    /// <summary>What the bootstrap says about discovery; null when there is none. What is wrong with it joins the problems of the bootstrap.</summary>
-    private static DiscoveryConfig? ReadDiscovery(ResourceSet set, BootstrapFacts? facts)
-    {
-        if (set.Bootstrap is not { } bootstrap || facts is null)
-            return null;
-        var problems = new WireProblems();
-        var config = DiscoveryConfig.Read(bootstrap.Bytes.Span, problems);
-        foreach (var problem in problems.List)
-            set.Add(ConfigError.From(problem, bootstrap.Source, "bootstrap"));
-        if (!config.IsUsed)
-            return null;
-        if (facts.NodeProblem is { } missing)
-            set.Add(new ConfigError(bootstrap.Source, "bootstrap", "node", missing));
-        foreach (string cluster in config.ControlPlanes)
-        {
-            if (!set.Resources.Exists(r => r.TypeUrl == ResourceTypes.Cluster && r.Name == cluster))
-                set.Add(new ConfigError(bootstrap.Source, "bootstrap", "dynamic_resources", $"unknown cluster '{cluster}': add it to static_resources.clusters"));
-        }
-        return config;
     }
 
     private ConfigError? MakeCacheFolder()
@@ -243,7 +218,7 @@ internal sealed class ProxyServer : ITimerOwner
             return;
         long startNs = Loop.NowNs;
         RefreshSecretFiles();
-        var result = Config.TakeFile(Read(), Source, isStatic: _options.BootstrapPath is not null);
+        var result = Config.TakeFile(Read(out _, out _), Source, isStatic: _options.BootstrapPath is not null);
         Config.Flush();
         ConfigReloads++;
         if (result.Changed > 0 || result.Errors.Count > 0)
@@ -358,20 +333,16 @@ internal sealed class ProxyServer : ITimerOwner
 
     // ---- configuration --------------------------------------------------------------------------------------------------
 
-    private ResourceSet Read()
+    private ResourceSet Read(out BootstrapFacts? facts, out DiscoveryConfig? discovery)
     {
-        ResourceSet set;
-        if (_options.BootstrapPath is { } bootstrap)
-        {
-            set = ResourceReader.ReadBootstrap(bootstrap, isKept: Bootstrap is null);
-            Bootstrap ??= set.Bootstrap;
-        }
-        else
-        {
-            set = ResourceReader.Read(_options.SnapshotPath!);
-            Bootstrap ??= set.Bootstrap;
+        var set = _options.BootstrapPath is { } bootstrap
+            ? ResourceReader.ReadBootstrap(bootstrap, isKept: Bootstrap is null)
+            : ResourceReader.Read(_options.SnapshotPath!);
+        Bootstrap ??= set.Bootstrap;
+        if (_options.BootstrapPath is null)
             BuiltInListeners.AddTo(set, _options);
-        }
+        facts = Bootstrap is null ? null : BootstrapReader.Read(Bootstrap, new NodeOverrides(_options.NodeId, _options.NodeCluster), ProductVersion.Text);
+        discovery = BootstrapDiscovery.Read(set, facts);
         return set;
     }
 

@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using Sidecar.Http.H2;
 using Sidecar.Loop;
 using Sidecar.Memory;
 using Sidecar.Net;
@@ -37,8 +38,10 @@ internal sealed class Cluster : ITimerOwner
     private Stack<HttpPoolConnection>? _spareNegotiated;
     private TlsOverrides.Cache? _overrides;
 
-    internal Cluster(EventLoop loop, ClusterConfig config, HostSet hosts, int worker, FastRandom random)
+    internal Cluster(EventLoop loop, ClusterConfig config, HostSet hosts, int worker, FastRandom random, PeerChecks? checks = null)
     {
+        Connect = checks?.Complete(config.Connect) ?? config.Connect;
+        Http2 = checks?.Complete(config.Http.Http2) ?? config.Http.Http2;
         _loop = loop;
         _random = random;
         Config = config;
@@ -48,6 +51,10 @@ internal sealed class Cluster : ITimerOwner
 
     internal EventLoop Loop => _loop;
     internal ClusterConfig Config { get; }
+
+    /// <summary>How its connections are made, and those by HTTP/2 kept: as configured, completed by what this loop asks of all.</summary>
+    internal ConnectOptions Connect { get; }
+    internal Http2Options Http2 { get; }
 
     /// <summary>Index of this worker in all per-worker cells.</summary>
     internal int Worker { get; }

@@ -16,6 +16,7 @@ internal sealed class Clusters
     private readonly EventLoop _loop;
     private readonly int _worker;
     private readonly FastRandom _random;
+    private readonly PeerChecks? _checks;
     private readonly Dictionary<string, int> _slotOfName = new(StringComparer.Ordinal);
     private Entry[] _slots = new Entry[16];
 
@@ -25,8 +26,13 @@ internal sealed class Clusters
     /// <param name="Cluster">Null until it is asked for.</param>
     internal readonly record struct Entry(ClusterConfig? Config, HostSet Hosts, Cluster? Cluster);
 
-    internal Clusters(EventLoop loop, int worker, FastRandom random)
+    /// <param name="loop">The loop they belong to.</param>
+    /// <param name="worker">Its number.</param>
+    /// <param name="random">For load balancing.</param>
+    /// <param name="checks">How connections notice a peer that is gone, where a cluster's configuration does not say; null: they do not.</param>
+    internal Clusters(EventLoop loop, int worker, FastRandom random, PeerChecks? checks = null)
     {
+        _checks = checks;
         _loop = loop;
         _worker = worker;
         _random = random;
@@ -108,7 +114,7 @@ internal sealed class Clusters
     private Cluster Make(int slot)
     {
         var (config, hosts, _) = _slots[slot];
-        var cluster = new Cluster(_loop, config!, hosts, _worker, _random);
+        var cluster = new Cluster(_loop, config!, hosts, _worker, _random, _checks);
         _slots[slot] = new Entry(config, hosts, cluster);
         return cluster;
     }

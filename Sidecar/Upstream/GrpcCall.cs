@@ -1,11 +1,18 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using System.IO;
 using System.Text;
 using Sidecar.Http;
 using Sidecar.Telemetry;
 
 namespace Sidecar.Upstream;
+
+/// <summary>A field of a call whose value stands in a file, and may be replaced there while the process lives: a token.</summary>
+/// <param name="Name">Lower case.</param>
+/// <param name="Prefix">Before the file's text: "Bearer ".</param>
+/// <param name="File">Read for each call.</param>
+internal sealed record FileMetadata(string Name, string Prefix, string File);
 
 /// <summary>Whom a gRPC service is asked of (envoy.config.core.v3.GrpcService). Immutable.</summary>
 /// <param name="Cluster">The cluster's name.</param>
@@ -18,6 +25,9 @@ internal sealed record GrpcTarget(string Cluster, string Authority, IReadOnlyLis
     /// more is refused before a byte of it is kept.
     /// </summary>
     internal int MessageBytesMax { get; init; } = 256 * 1024 * 1024;
+
+    /// <summary>More fields of every call, from files.</summary>
+    internal IReadOnlyList<FileMetadata> Files { get; init; } = [];
 }
 
 /// <summary>What happens to a <see cref="GrpcCall"/>. Messages come in parts; after OnClosed nothing comes.</summary>
@@ -44,6 +54,7 @@ internal sealed class GrpcCall : ClusterCall
     private readonly GrpcTarget _target;
     private readonly GrpcCallEvents _events;
     private readonly GrpcFrameReader _reader;
+    private readonly List<(string Name, byte[] Value)> _fromFiles = [];
     private string _path = "";
 
     internal GrpcCall(Clusters clusters, GrpcTarget target, GrpcCallEvents events)
@@ -62,7 +73,32 @@ internal sealed class GrpcCall : ClusterCall
     internal void Start(string path, long timeoutMs = 0)
     {
         _path = path;
-        Begin(timeoutMs);
+        if (TryReadFiles(out string problem))
+            Begin(timeoutMs);
+        else
+            Close(GrpcStatus.Unavailable, problem);
+    }
+
+    // A small file, and only when a call begins.
+    private bool TryReadFiles(out string problem)
+    {
+        problem = "";
+        foreach (var (name, prefix, file) in _target.Files)
+        {
+            try
+            {
+                string text = File.ReadAllText(file).TrimEnd();
+                if (text.Length == 0 || text.AsSpan().IndexOfAny("\r\n\0") >= 0)
+                    throw new InvalidDataException($"{file}: it holds no token of one line");
+                _fromFiles.Add((name, Encoding.UTF8.GetBytes(prefix + text)));
+            }
+            catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or InvalidDataException)
+            {
+                problem = failure.Message;
+                return false;
+            }
+        }
+        return true;
     }
 
     /// <summary>Sends a message; it is copied.</summary>
@@ -106,6 +142,8 @@ internal sealed class GrpcCall : ClusterCall
         if (TimeoutMs > 0)
             head.Add(HeaderId.GrpcTimeout, TimeoutText(TimeoutMs));
         foreach (var (name, value) in _target.Metadata)
+            head.Add(Encoding.UTF8.GetBytes(name), value);
+        foreach (var (name, value) in _fromFiles)
             head.Add(Encoding.UTF8.GetBytes(name), value);
         Stream!.SendHead(head, endStream: false);
         if (IsOpen)

@@ -1,9 +1,6 @@
 using System;
 using System.Collections.Generic;
-using System.Text;
 using Google.Protobuf;
-using Google.Protobuf.WellKnownTypes;
-using Sidecar.Upstream;
 using Sidecar.Wire;
 using WireBootstrap = Envoy.Config.Bootstrap.V3;
 using WireCore = Envoy.Config.Core.V3;
@@ -45,6 +42,9 @@ internal sealed record DiscoveryConfig
     /// <summary>initial_fetch_timeout of either, where given.</summary>
     internal IReadOnlyDictionary<string, long> FetchTimeoutsMs { get; private init; } = new Dictionary<string, long>();
 
+    /// <summary>Clusters that stand in for google_grpc services.</summary>
+    internal IReadOnlyList<DiscoveredResource> MadeClusters { get; private init; } = [];
+
     /// <summary>There is something to discover.</summary>
     internal bool IsUsed => Clusters is not null || Listeners is not null || Ads is not null;
 
@@ -53,13 +53,13 @@ internal sealed record DiscoveryConfig
     {
         get
         {
-            if (Ads is not null)
-                yield return Ads.Target.Cluster;
-            foreach (var origin in new[] { Clusters, Listeners })
+            foreach (var origin in new[] { Ads is null ? null : new GrpcOrigin(Ads), Clusters, Listeners })
             {
                 if (origin is GrpcOrigin grpc)
                     yield return grpc.Config.Target.Cluster;
-                else if (origin is RestOrigin rest)
+                if (origin is GrpcOrigin { Config.Failover: { } failover })
+                    yield return failover.Cluster;
+                if (origin is RestOrigin rest)
                     yield return rest.Config.Cluster;
             }
         }
@@ -81,7 +81,7 @@ internal sealed record DiscoveryConfig
             problems.Add(new WireProblem(WireProblemKind.Invalid, "", "malformed bytes: " + broken.Message, 0, 0));
             return new DiscoveryConfig();
         }
-        return wire.DynamicResources is { } dynamic ? new Reader(problems).Read(dynamic) : new DiscoveryConfig();
+        return wire.DynamicResources is { } dynamic ? new Reader(problems, isBootstrap: true).Read(dynamic) : new DiscoveryConfig();
     }
 
     /// <summary>Reads one ConfigSource, as resources have them for what they take by name.</summary>
@@ -92,15 +92,23 @@ internal sealed record DiscoveryConfig
     /// <returns>Null when it is refused; and its initial_fetch_timeout, where it has one.</returns>
     internal static (DiscoveryOrigin? Origin, long? FetchTimeoutMs) ReadOrigin(ReadOnlySpan<byte> source, string typeUrl, bool hasAds, WireProblems problems)
     {
-        var reader = new Reader(problems);
+        var reader = new Reader(problems, isBootstrap: false);
         var origin = reader.ReadSource(WireCore.ConfigSource.Parser.ParseFrom(source), typeUrl, hasAds, "");
         return (origin, reader.FetchTimeoutMs(typeUrl));
     }
 
     /// <summary>Reads the messages, with the path of each.</summary>
-    private sealed class Reader(WireProblems problems)
+    private sealed class Reader
     {
+        private readonly FieldProblems _problems;
+        private readonly GrpcServiceReader _services;
         private readonly Dictionary<string, long> _fetchTimeoutsMs = new(StringComparer.Ordinal);
+
+        internal Reader(WireProblems problems, bool isBootstrap)
+        {
+            _problems = new FieldProblems(problems);
+            _services = new GrpcServiceReader(_problems, makesClusters: isBootstrap);
+        }
 
         internal DiscoveryConfig Read(WireBootstrap.Bootstrap.Types.DynamicResources dynamic)
         {
@@ -112,6 +120,7 @@ internal sealed record DiscoveryConfig
                 Clusters = ReadSource(dynamic.CdsConfig, ResourceTypes.Cluster, dynamic.AdsConfig is not null, path + ".cds_config"),
                 Listeners = ReadSource(dynamic.LdsConfig, ResourceTypes.Listener, dynamic.AdsConfig is not null, path + ".lds_config"),
                 FetchTimeoutsMs = _fetchTimeoutsMs,
+                MadeClusters = new List<DiscoveredResource>(_services.MadeClusters),
             };
         }
 
@@ -122,12 +131,12 @@ internal sealed record DiscoveryConfig
             if (source is null)
                 return null;
             if (source.InitialFetchTimeout is { } timeout)
-                _fetchTimeoutsMs[typeUrl] = Milliseconds(timeout, 0, path + ".initial_fetch_timeout");
+                _fetchTimeoutsMs[typeUrl] = _problems.Milliseconds(timeout, 0, path + ".initial_fetch_timeout");
             switch (source.ConfigSourceSpecifierCase)
             {
                 case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads:
                     if (!hasAds)
-                        Reject(path + ".ads", "there is no dynamic_resources.ads_config to say where ADS is");
+                        _problems.Reject(path + ".ads", "there is no dynamic_resources.ads_config to say where ADS is");
                     return new AdsOrigin();
                 case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.PathConfigSource:
                     return ReadPath(source.PathConfigSource.Path, source.PathConfigSource.WatchedDirectory?.Path ?? "", path + ".path_config_source.path");
@@ -136,7 +145,7 @@ internal sealed record DiscoveryConfig
                 case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.ApiConfigSource:
                     return ReadApi(source.ApiConfigSource, typeUrl, path + ".api_config_source");
                 default:
-                    Reject(path, "says no source: ads, path_config_source or api_config_source is expected");
+                    _problems.Reject(path, "says no source: ads, path_config_source or api_config_source is expected");
                     return null;
             }
         }
@@ -144,9 +153,9 @@ internal sealed record DiscoveryConfig
         private PathOrigin? ReadPath(string file, string watchedDirectory, string path)
         {
             if (file.Length == 0)
-                Reject(path, "is empty; it must be the path of a file");
+                _problems.Reject(path, "is empty; it must be the path of a file");
             else if (file.EndsWith(".yaml", StringComparison.OrdinalIgnoreCase) || file.EndsWith(".yml", StringComparison.OrdinalIgnoreCase))
-                Reject(path, "YAML is not read; convert it to JSON");
+                _problems.Reject(path, "YAML is not read; convert it to JSON");
             else
                 return new PathOrigin(file, watchedDirectory);
             return null;
@@ -172,21 +181,21 @@ internal sealed record DiscoveryConfig
         {
             ReadVersion(api, path);
             if (api.GrpcServices.Count > 0)
-                Reject(path + ".grpc_services", TypeName + ", if not a gRPC type, must not have a gRPC service specified");
+                _problems.Reject(path + ".grpc_services", TypeName + ", if not a gRPC type, must not have a gRPC service specified");
             if (api.RefreshDelay is null)
-                Reject(path + ".refresh_delay", "refresh_delay is required for REST API configuration sources");
+                _problems.Reject(path + ".refresh_delay", "refresh_delay is required for REST API configuration sources");
             if (api.ClusterNames.Count != 1 || api.ClusterNames[0].Length == 0)
-                Reject(path + ".cluster_names", TypeName + " must have a singleton cluster name specified");
+                _problems.Reject(path + ".cluster_names", TypeName + " must have a singleton cluster name specified");
             if (api.ClusterNames.Count != 1 || api.RefreshDelay is null)
                 return null;
-            long timeoutMs = api.RequestTimeout is { } timeout ? Milliseconds(timeout, 1, path + ".request_timeout") : RestSourceConfig.DefaultRequestTimeoutMs;
-            return new RestSourceConfig(api.ClusterNames[0], resource, Milliseconds(api.RefreshDelay, 1, path + ".refresh_delay"), timeoutMs);
+            long timeoutMs = api.RequestTimeout is { } timeout ? _problems.Milliseconds(timeout, 1, path + ".request_timeout") : RestSourceConfig.DefaultRequestTimeoutMs;
+            return new RestSourceConfig(api.ClusterNames[0], resource, _problems.Milliseconds(api.RefreshDelay, 1, path + ".refresh_delay"), timeoutMs);
         }
 
         private void ReadVersion(WireCore.ApiConfigSource api, string path)
         {
             if (api.TransportApiVersion != WireCore.ApiVersion.V3)
-                Reject(path + ".transport_api_version", "must be V3: AUTO and V2 are the transport of 2020");
+                _problems.Reject(path + ".transport_api_version", "must be V3: AUTO and V2 are the transport of 2020");
         }
 
         private GrpcSourceConfig? ReadGrpc(WireCore.ApiConfigSource api, string service, string method, string path)
@@ -199,76 +208,33 @@ internal sealed record DiscoveryConfig
             };
             if (isDelta is null)
             {
-                Reject(path + ".api_type", path.EndsWith(".ads_config", StringComparison.Ordinal) ? "must be GRPC or DELTA_GRPC" : "must be GRPC, DELTA_GRPC or REST");
+                _problems.Reject(path + ".api_type", path.EndsWith(".ads_config", StringComparison.Ordinal) ? "must be GRPC or DELTA_GRPC" : "must be GRPC, DELTA_GRPC or REST");
                 return null;
             }
             ReadVersion(api, path);
             if (api.ClusterNames.Count > 0)
-                Reject(path + ".cluster_names", TypeName + "::(DELTA_)GRPC must not have a cluster name specified");
+                _problems.Reject(path + ".cluster_names", TypeName + "::(DELTA_)GRPC must not have a cluster name specified");
             if (api.RefreshDelay is not null)
-                Unsupported(path + ".refresh_delay", "a stream is not polled");
+                _problems.Unsupported(path + ".refresh_delay", "a stream is not polled");
             if (api.RequestTimeout is not null)
-                Unsupported(path + ".request_timeout", "a stream has no end");
+                _problems.Unsupported(path + ".request_timeout", "a stream has no end");
             if (api.GrpcServices.Count == 0)
             {
-                Reject(path + ".grpc_services", "is empty; a gRPC service must say where the control plane is");
+                _problems.Reject(path + ".grpc_services", "is empty; a gRPC service must say where the control plane is");
                 return null;
             }
-            for (int i = 1; i < api.GrpcServices.Count; i++)
-                Unsupported($"{path}.grpc_services[{i}]", "only the first control plane is asked");
-            return ReadService(api.GrpcServices[0], path + ".grpc_services[0]") is { } found
-                ? found with { Service = service, Method = method, IsDelta = isDelta.Value }
-                : null;
-        }
-
-        private GrpcSourceConfig? ReadService(WireCore.GrpcService service, string path)
-        {
-            if (service.EnvoyGrpc is not { } grpc)
-            {
-                Reject(path, "envoy_grpc is expected: the control plane must be in a cluster of this bootstrap");
+            if (api.GrpcServices.Count > 2)
+                _problems.Reject(path + ".grpc_services", TypeName + "::(DELTA_)GRPC must have no more than 2 gRPC services specified");
+            var first = _services.Read(api.GrpcServices[0], path + ".grpc_services[0]");
+            var second = api.GrpcServices.Count == 2 ? _services.Read(api.GrpcServices[1], path + ".grpc_services[1]") : null;
+            if (first is null)
                 return null;
-            }
-            if (grpc.ClusterName.Length == 0)
-                Reject(path + ".envoy_grpc.cluster_name", "must not be empty");
-            var metadata = new List<(string, byte[])>();
-            for (int i = 0; i < service.InitialMetadata.Count; i++)
+            return new GrpcSourceConfig(first.Target, service, method, isDelta.Value)
             {
-                var value = service.InitialMetadata[i];
-                string name = value.Key.ToLowerInvariant();
-                if (name.Length == 0 || name.StartsWith(':') || name.StartsWith("grpc-", StringComparison.Ordinal))
-                    Reject($"{path}.initial_metadata[{i}].key", $"'{value.Key}' is not a name of metadata");
-                else
-                    metadata.Add((name, value.RawValue.Length > 0 ? value.RawValue.ToByteArray() : Encoding.UTF8.GetBytes(value.Value)));
-            }
-            var target = new GrpcTarget(grpc.ClusterName, grpc.Authority, metadata);
-            if (grpc.MaxReceiveMessageLength is > 0 and <= int.MaxValue and var bytesMax)
-                target = target with { MessageBytesMax = (int)bytesMax };
-            var backoff = (grpc.RetryPolicy ?? service.RetryPolicy)?.RetryBackOff;
-            string backoffPath = path + (grpc.RetryPolicy is null ? "" : ".envoy_grpc") + ".retry_policy.retry_back_off";
-            long baseMs = backoff?.BaseInterval is { } first ? Milliseconds(first, 1, backoffPath + ".base_interval") : Backoff.DefaultBaseMs;
-            long maxMs = backoff?.MaxInterval is { } longest
-                ? Milliseconds(longest, 1, backoffPath + ".max_interval")
-                : backoff is null ? Backoff.DefaultMaxMs : baseMs * 10;
-            if (maxMs < baseMs)
-                Reject(backoffPath + ".max_interval", "must be greater than or equal to base_interval");
-            return new GrpcSourceConfig(target, "", "", false) { BackoffBaseMs = baseMs, BackoffMaxMs = maxMs };
+                Failover = second?.Target,
+                BackoffBaseMs = first.BackoffBaseMs,
+                BackoffMaxMs = first.BackoffMaxMs,
+            };
         }
-
-        private long Milliseconds(Duration duration, long min, string path)
-        {
-            // A duration that long is as good as none.
-            if (duration.Seconds is >= 0 and < 1_000_000_000 && duration.Nanos is >= 0 and < 1_000_000_000)
-            {
-                long ms = duration.Seconds * 1000 + (duration.Nanos + 999_999) / 1_000_000;
-                if (ms >= min)
-                    return ms;
-            }
-            Reject(path, min > 0 ? "must be at least 1 ms" : "must not be negative");
-            return min;
-        }
-
-        private void Reject(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Invalid, path.TrimStart('.'), reason, 0, 0));
-
-        private void Unsupported(string path, string reason) => problems.Add(new WireProblem(WireProblemKind.Unsupported, path.TrimStart('.'), reason, 0, 0));
     }
 }

@@ -66,9 +66,14 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     /// <summary>Adds a type; all streams speak of it from then on.</summary>
     internal void Add(Subscription subscription) => _types.Add(subscription.Order, new TypeState(subscription));
 
+    /// <summary>Delta: what is here came from the control plane the stream goes to, so that its versions mean something there.</summary>
+    protected bool SaysVersions { get; private set; } = true;
+
     /// <summary>A stream is new: nothing was said on it.</summary>
-    internal void OnStreamStart()
+    /// <param name="saysVersions">initial_resource_versions are worth telling: what is here came from this control plane.</param>
+    internal void OnStreamStart(bool saysVersions = true)
     {
+        SaysVersions = saysVersions;
         _nodeSaid = false;
         foreach (var state in _types.Values)
         {
@@ -285,7 +290,7 @@ internal sealed class DeltaDiscovery(ReadOnlyMemory<byte> node) : DiscoveryProto
             state.Said.Remove(name);
         }
         // What is here from an earlier stream need not come again.
-        if (!state.Begun)
+        if (!state.Begun && SaysVersions)
             WriteVersions(request, subscription);
         // Other than in the state of the world, only an acknowledgement has a nonce.
         WriteText(request, 6, acknowledgement?.Nonce ?? "");

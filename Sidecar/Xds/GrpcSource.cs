@@ -17,6 +17,9 @@ namespace Sidecar.Xds;
 /// <param name="IsDelta">Which of the two forms.</param>
 internal sealed record GrpcSourceConfig(GrpcTarget Target, string Service, string Method, bool IsDelta)
 {
+    /// <summary>The second of two control planes, for when the first does not answer; null: there is none.</summary>
+    internal GrpcTarget? Failover { get; init; }
+
     internal long BackoffBaseMs { get; init; } = Backoff.DefaultBaseMs;
     internal long BackoffMaxMs { get; init; } = Backoff.DefaultMaxMs;
     internal string Path => Service + (IsDelta ? "Delta" : "Stream") + Method;
@@ -27,7 +30,7 @@ internal sealed record GrpcSourceConfig(GrpcTarget Target, string Service, strin
 /// <code>
 ///   Start ─→ connecting ─→ open ─→ closed ─┐       requests at the end of each turn in which there is reason for them
 ///                ↑                         │       an answer is unwrapped as it arrives, handed over, acknowledged
-///                └──── jittered wait ──────┘       starting over at 500 ms once an answer came
+///                └──── jittered wait ──────┘       starting over at 500 ms once an answer came; of two control planes, which: ControlPlaneChoice
 /// </code>
 /// </summary>
 /// <remarks>Control loop.</remarks>
@@ -39,6 +42,7 @@ internal sealed class GrpcSource : SubscribingSource
     private readonly ResponseReader _reader = new();
     private readonly WireWriter _request = new(1024);
     private readonly Backoff _backoff;
+    private readonly ControlPlaneChoice _choice;
     private readonly LoopTimer _retry;
     private readonly LoopTimer _waiting;
     private readonly LoopWork _send;
@@ -65,6 +69,7 @@ internal sealed class GrpcSource : SubscribingSource
         _config = config;
         _protocol = config.IsDelta ? new DeltaDiscovery(node) : new StateOfTheWorld(node);
         _backoff = new Backoff(config.BackoffBaseMs, config.BackoffMaxMs, random);
+        _choice = new ControlPlaneChoice(config.Target, config.Failover);
         _retry = new LoopTimer(this);
         _waiting = new LoopTimer(this);
         _send = new LoopWork(this);
@@ -102,9 +107,9 @@ internal sealed class GrpcSource : SubscribingSource
 
     private void Connect()
     {
-        _protocol.OnStreamStart();
+        _protocol.OnStreamStart(_choice.IsKnown);
         _unknownTypes.Clear();
-        _call = new GrpcCall(_clusters, _config.Target, new Events(this));
+        _call = new GrpcCall(_clusters, _choice.Current, new Events(this));
         _call.Start(_config.Path);
     }
 
@@ -121,9 +126,9 @@ internal sealed class GrpcSource : SubscribingSource
         _call = null;
         _stats.Set(ControlPlaneStats.ConnectedState, 0);
         CountFailure();
-        long waitMs = _backoff.NextMs();
-        string reason = $"{(_config.IsDelta ? "Delta" : "Stream")}{_config.Method} gRPC config stream to {_config.Target.Cluster} closed: {(int)status}, {message}";
-        Log.Warning("config", $"{reason}; next attempt in {waitMs} ms");
+        string reason = $"{(_config.IsDelta ? "Delta" : "Stream")}{_config.Method} gRPC config stream to {_choice.Current.Cluster} closed: {(int)status}, {message}";
+        long waitMs = _choice.OnClosed() ?? _backoff.NextMs();
+        Log.Warning("config", $"{reason}; next attempt in {waitMs} ms{(_config.Failover is null ? "" : ", to " + _choice.Current.Cluster)}");
         Loop.Schedule(_retry, waitMs);
         TellConnection(false, reason);
     }
@@ -135,7 +140,7 @@ internal sealed class GrpcSource : SubscribingSource
         OnClosed(status, reason);
     }
 
-    private string Source => _call is { IsOpen: true } call ? call.RemoteAddress.ToString() : _config.Target.Cluster;
+    private string Source => _call is { IsOpen: true } call ? call.RemoteAddress.ToString() : _choice.Current.Cluster;
 
     // ---- requests -----------------------------------------------------------------------------------------------
 
@@ -178,6 +183,7 @@ internal sealed class GrpcSource : SubscribingSource
             Log.Warning("config", $"{Source} cannot give {ResourceTypes.Noun(subscription.TypeUrl)} {error.Name}: {error.Reason}");
         // An answer is what a control plane is for: the next attempt begins with the shortest wait.
         _backoff.Reset();
+        _choice.OnAnswer();
         var rejections = Deliver(subscription, response, Source);
         if (IsStopped || _call is null)
             return;

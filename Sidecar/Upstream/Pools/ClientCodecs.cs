@@ -14,8 +14,8 @@ internal static class ClientCodecs
     private static readonly LoopLocal<Http2Pools> s_http2Pools = new(static loop => new Http2Pools(loop.Slab));
 
     /// <summary>A codec with a cluster's options, for one connection after another. Its streams come from what all codecs of the loop share.</summary>
-    internal static HttpClientCodec Create(EventLoop loop, HttpVersion protocol, BufferChain output, CodecEvents events, ClusterConfig config) =>
+    internal static HttpClientCodec Create(EventLoop loop, HttpVersion protocol, BufferChain output, CodecEvents events, Cluster cluster) =>
         protocol == HttpVersion.Http2
-            ? new Http2ClientCodec(output, events, config.Http.Http2, s_http2Pools[loop])
-            : new Http1ClientCodec(output, events, config.Http.Http1, s_http1Streams[loop]);
+            ? new Http2ClientCodec(output, events, cluster.Http2, s_http2Pools[loop])
+            : new Http1ClientCodec(output, events, cluster.Config.Http.Http1, s_http1Streams[loop]);
 }

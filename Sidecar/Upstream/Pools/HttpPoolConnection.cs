@@ -146,7 +146,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         config.Breakers.Add(Resource.Connections, pool.Priority, _cluster.Worker);
 
         _connection = Connector.Connect(
-            _loop, host.Host.Address, pool.Source, config.Connect,
+            _loop, host.Host.Address, pool.Source, _cluster.Connect,
             host.Host.Transport.Create(host.Host, _loop, _cluster.Worker, OfferedProtocols.Of(Kind), pool.Overrides), _handler, config.ConnectTimeoutMs);
         _connection.SetWatermarks(config.BufferLimitBytes);
     }
@@ -155,7 +155,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private void ChooseCodec(HttpVersion protocol)
     {
         ref var kept = ref protocol == HttpVersion.Http2 ? ref _http2Codec : ref _http1Codec;
-        _codec = kept ??= ClientCodecs.Create(_loop, protocol, _output, _events, _cluster.Config);
+        _codec = kept ??= ClientCodecs.Create(_loop, protocol, _output, _events, _cluster);
     }
 
     private void CountProtocol() => _cluster.Stats.Inc(Protocol == HttpVersion.Http2 ? ClusterStats.UpstreamCxHttp2Total : ClusterStats.UpstreamCxHttp1Total);

@@ -114,7 +114,7 @@ internal sealed class TcpPool
         waiter.StartMs = _cluster.Loop.NowMs;
         _connecting.AddLast(waiter);
         waiter.Connection = Connector.Connect(
-            _cluster.Loop, _host.Host.Address, source, config.Connect, _host.Host.Transport.Create(_host.Host, _cluster.Loop, _cluster.Worker, OfferedProtocols.None), waiter.ConnectingHandler, config.ConnectTimeoutMs);
+            _cluster.Loop, _host.Host.Address, source, _cluster.Connect, _host.Host.Transport.Create(_host.Host, _cluster.Loop, _cluster.Worker, OfferedProtocols.None), waiter.ConnectingHandler, config.ConnectTimeoutMs);
         waiter.Connection.SetWatermarks(config.BufferLimitBytes);
     }
 
