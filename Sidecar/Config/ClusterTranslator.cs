@@ -7,6 +7,7 @@ using Sidecar.Filters;
 using Sidecar.Http.H1;
 using Sidecar.Http.H2;
 using Sidecar.Net;
+using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
@@ -89,11 +90,36 @@ internal static class ClusterTranslator
             Metadata = MetadataTranslator.Translate(wire.Metadata),
         };
         if (type == DiscoveryType.Static)
-        {
-            config.StaticHosts = endpoints!.Build(config, null, workers);
-            Membership.Write(config, null, config.StaticHosts, workers);
-        }
+            SetStaticHosts(config, endpoints!, workers);
         return config;
+    }
+
+    /// <summary>A cluster with the settings of another one, which is of a type without names to resolve or has no endpoints of its own.</summary>
+    internal static ClusterConfig Like(ClusterConfig settings, EndpointSet endpoints, Metadata metadata, int workers, ConfigScope scope)
+    {
+        string name = scope.ResourceName;
+        string statName = StatName(name);
+        var stats = scope.Services.Stats.Scope(ClusterStats.Schema, "cluster.", statName, [new StatTag("envoy.cluster_name", statName)]);
+        var limits = settings.Breakers;
+        var config = settings with
+        {
+            Name = name,
+            Slot = scope.Services.Cluster(name).Slot,
+            StatName = statName,
+            Stats = stats,
+            Breakers = new CircuitBreakers(limits.Default, limits.HighPriority, limits.PerHost, workers),
+            ServiceName = settings.Type == DiscoveryType.Eds ? name : "",
+            Metadata = metadata,
+        };
+        if (config.Type == DiscoveryType.Static)
+            SetStaticHosts(config, endpoints, workers);
+        return config;
+    }
+
+    private static void SetStaticHosts(ClusterConfig config, EndpointSet endpoints, int workers)
+    {
+        config.StaticHosts = endpoints.Build(config, null, workers);
+        Membership.Write(config, null, config.StaticHosts, workers);
     }
 
     private static string ClusterStatName(Wire.Cluster wire) => StatName(wire.AltStatName.Length > 0 ? wire.AltStatName : wire.Name);

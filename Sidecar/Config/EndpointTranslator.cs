@@ -14,7 +14,7 @@ using Wire = global::Envoy.Config.Endpoint.V3;
 internal static class EndpointTranslator
 {
     /// <summary>Highest priority, as in Envoy.</summary>
-    private const uint PriorityMax = 128;
+    internal const uint PriorityMax = 128;
 
     /// <summary>Bytes of the path of a Unix socket.</summary>
     private const int PipePathMax = 107;

@@ -8,7 +8,6 @@ using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
-using WireCluster = Envoy.Config.Cluster.V3;
 using WireCore = Envoy.Config.Core.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 using WireListener = Envoy.Config.Listener.V3;
@@ -32,6 +31,7 @@ internal sealed class SnapshotBuilder
 
     private readonly StatsRegistry _stats;
     private readonly ClusterSlots _clusterSlots = new();
+    private readonly ClusterTemplates _clusterTemplates = new();
     private readonly Dictionary<string, int> _routeSlots = [];
     private readonly ConfigServices _services;
     private readonly int _workers;
@@ -183,7 +183,7 @@ internal sealed class SnapshotBuilder
         assignment.Translated as EndpointSet ?? TranslateEndpoints(assignment.Resource.Bytes.Span, new ConfigScope(_services, assignment.Resource.Name))!;
 
     private static EndpointSet? TranslateEndpoints(ReadOnlySpan<byte> bytes, ConfigScope scope) =>
-        EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(bytes), namesAllowed: false, scope);
+        PlainEndpoints.Read(bytes) ?? EndpointTranslator.Translate(WireEndpoint.ClusterLoadAssignment.Parser.ParseFrom(bytes), namesAllowed: false, scope);
 
     /// <summary>Takes an accepted version back: its listener could not be bound. The version in use stays, or none.</summary>
     internal ConfigError RefuseListener(ResourceState state, string reason)
@@ -447,7 +447,7 @@ internal sealed class SnapshotBuilder
         switch (resource.TypeUrl)
         {
             case ResourceTypes.Cluster:
-                return ClusterTranslator.Translate(WireCluster.Cluster.Parser.ParseFrom(bytes), _workers, scope);
+                return _clusterTemplates.Translate(bytes, _workers, scope);
             case ResourceTypes.ClusterLoadAssignment:
                 return TranslateEndpoints(bytes, scope);
             case ResourceTypes.RouteConfiguration:

@@ -1,4 +1,5 @@
 using System.Collections.Generic;
+using System.Runtime.CompilerServices;
 using Sidecar.Http.H1;
 using Sidecar.Http.H2;
 using Sidecar.Net;
@@ -94,7 +95,7 @@ internal sealed record OriginalDstConfig
 
 /// <summary>Everything configuration says about one cluster, checked and with defaults filled in.</summary>
 /// <remarks>Shared immutable. A cluster whose configuration did not change keeps the same object, and with it its connections.</remarks>
-internal sealed class ClusterConfig
+internal sealed record ClusterConfig
 {
     internal required string Name { get; init; }
 
@@ -149,6 +150,16 @@ internal sealed class ClusterConfig
 
     internal bool CloseConnectionsOnHostHealthFailure { get; init; }
     internal Metadata Metadata { get; init; } = Metadata.Empty;
+
+    /// <summary>The settings of a cluster without what is its own, to make others from; no worker ever has it.</summary>
+    internal ClusterConfig WithoutIdentity() => this with { Name = "", Slot = -1, StatName = "", ServiceName = "", StaticHosts = null, Metadata = Metadata.Empty };
+
+    // A record for its copies alone: two clusters of the same settings are two.
+    public bool Equals(ClusterConfig? other) => ReferenceEquals(this, other);
+
+    public override int GetHashCode() => RuntimeHelpers.GetHashCode(this);
+
+    public override string ToString() => Name;
 
     /// <summary>The factory for a host with this metadata: the first match, or the cluster's own.</summary>
     internal TransportFactory TransportFor(Metadata metadata)

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Runtime.InteropServices;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 
@@ -27,6 +28,9 @@ internal sealed record LocalitySpec(Locality Locality, uint Weight, uint Priorit
 /// <remarks>Shared immutable.</remarks>
 internal sealed class EndpointSet
 {
+    // So many addresses are compared faster than hashed.
+    private const int ScannedMax = 16;
+
     internal static readonly EndpointSet Empty = new();
 
     internal IReadOnlyList<LocalitySpec> Localities { get; init; } = [];
@@ -56,45 +60,41 @@ internal sealed class EndpointSet
 
         uint priorities = 0;
         int expected = 0;
-        foreach (var locality in Localities)
+        for (int i = 0; i < Localities.Count; i++)
         {
-            priorities = Math.Max(priorities, locality.Priority + 1);
-            expected += locality.Endpoints.Count;
+            priorities = Math.Max(priorities, Localities[i].Priority + 1);
+            expected += Localities[i].Endpoints.Count;
         }
-        var hosts = new List<Host>[priorities];
-        var localities = new List<LocalityHosts>[priorities];
-        for (int i = 0; i < priorities; i++)
+        var hosts = new List<Host>(expected);
+        var localities = new LocalityHosts[Localities.Count];
+        var taken = expected > ScannedMax ? new HashSet<Address>(expected) : null;
+        for (int i = 0; i < Localities.Count; i++)
         {
-            hosts[i] = [];
-            localities[i] = [];
-        }
-
-        var taken = new HashSet<Address>(expected);
-        foreach (var locality in Localities)
-        {
-            var here = new List<Host>(locality.Endpoints.Count);
-            foreach (var endpoint in locality.Endpoints)
+            var locality = Localities[i];
+            int first = hosts.Count;
+            for (int j = 0; j < locality.Endpoints.Count; j++)
             {
+                var endpoint = locality.Endpoints[j];
                 if (endpoint.DnsName.Length == 0)
                 {
-                    AddHost(endpoint.Address, endpoint, locality, here);
+                    AddHost(endpoint.Address, endpoint, locality);
                     continue;
                 }
+                taken ??= AddressesOf(hosts);
                 foreach (var address in resolve?.Invoke(endpoint) ?? [])
-                    AddHost(address.WithPort(endpoint.Port), endpoint, locality, here);
+                    AddHost(address.WithPort(endpoint.Port), endpoint, locality);
             }
-            hosts[locality.Priority].AddRange(here);
-            localities[locality.Priority].Add(new LocalityHosts(locality.Locality, locality.Weight, here.ToArray()));
+            localities[i] = new LocalityHosts(locality.Locality, locality.Weight, CollectionsMarshal.AsSpan(hosts)[first..].ToArray());
         }
 
         var sets = new PriorityHosts[priorities];
-        for (int i = 0; i < priorities; i++)
-            sets[i] = new PriorityHosts(localities[i].Count == 1 ? localities[i][0].Hosts : hosts[i].ToArray(), localities[i].ToArray());
+        for (uint i = 0; i < priorities; i++)
+            sets[i] = HostsOf(i, localities);
         return new HostSet(sets, OverprovisioningFactor, WeightedPriorityHealth);
 
-        void AddHost(in Address address, EndpointSpec endpoint, LocalitySpec locality, List<Host> here)
+        void AddHost(in Address address, EndpointSpec endpoint, LocalitySpec locality)
         {
-            if (!taken.Add(address))
+            if (taken is null ? IsAmong(hosts, address) : !taken.Add(address))
                 return;
             string hostname = endpoint.Hostname.Length > 0 ? endpoint.Hostname : endpoint.DnsName;
             Host? host = null;
@@ -107,8 +107,43 @@ internal sealed class EndpointSet
             host.Metadata = endpoint.Metadata;
             host.Transport = config.TransportFor(endpoint.Metadata);
             host.SetFlags(HostFlags.FailedEdsHealth | HostFlags.DegradedEdsHealth, FlagsOf(endpoint.Health));
-            here.Add(host);
+            hosts.Add(host);
         }
+    }
+
+    private static bool IsAmong(List<Host> hosts, in Address address)
+    {
+        foreach (var host in hosts)
+        {
+            if (host.Address == address)
+                return true;
+        }
+        return false;
+    }
+
+    private static HashSet<Address> AddressesOf(List<Host> hosts)
+    {
+        var addresses = new HashSet<Address>(hosts.Count);
+        foreach (var host in hosts)
+            addresses.Add(host.Address);
+        return addresses;
+    }
+
+    // Nearly always there is one priority with one locality, whose hosts are all there are.
+    private PriorityHosts HostsOf(uint priority, LocalityHosts[] all)
+    {
+        var localities = new List<LocalityHosts>(all.Length);
+        for (int i = 0; i < all.Length; i++)
+        {
+            if (Localities[i].Priority == priority)
+                localities.Add(all[i]);
+        }
+        if (localities.Count == 1)
+            return new PriorityHosts(localities[0].Hosts, all.Length == 1 ? all : localities.ToArray());
+        var hosts = new List<Host>();
+        foreach (var locality in localities)
+            hosts.AddRange(locality.Hosts);
+        return new PriorityHosts(hosts.ToArray(), localities.ToArray());
     }
 
     private static HostFlags FlagsOf(EdsHealth health) => health switch
