@@ -48,7 +48,7 @@ internal static class HeaderNames
     internal const int LineStartBytes = 48;
 
     private static readonly byte[][] s_names = Build();
-    private static readonly Key[] s_keys = Array.ConvertAll(s_names, Key.Of);
+    private static readonly Ends[] s_ends = BuildEnds();
     private static readonly byte[] s_table = BuildTable();
     private static readonly byte[] s_lineStarts = BuildLineStarts();
 
@@ -72,46 +72,61 @@ internal static class HeaderNames
     {
         if (lowerName.IsEmpty)
             return HeaderId.Unknown;
-        var key = Key.Of(lowerName);
+        int length = lowerName.Length;
+        ReadEnds(lowerName, out ulong first, out ulong last);
         byte[] table = s_table;
-        for (uint slot = key.Slot; ; slot++)
+        for (uint slot = Slot(first, last, length); ; slot++)
         {
             int id = table[(int)(slot & (TableSize - 1))];
             if (id == 0)
                 return HeaderId.Unknown;
-            ref readonly var known = ref s_keys[id];
-            if (known.First == key.First && known.Last == key.Last && known.Length == key.Length && (key.IsWhole || lowerName.SequenceEqual(s_names[id])))
+            ref readonly var known = ref s_ends[id];
+            if (known.First == first && known.Last == last && known.Length == length && (length <= 2 * sizeof(ulong) || lowerName.SequenceEqual(s_names[id])))
                 return (HeaderId)id;
         }
     }
 
     /// <summary>A name's length and its first and last bytes: all of it up to sixteen, and enough of a longer one to know most others apart.</summary>
-    private readonly struct Key(ulong first, ulong last, int length)
+    private struct Ends
     {
-        internal readonly ulong First = first;
-        internal readonly ulong Last = last;
-        internal readonly int Length = length;
+        internal ulong First;
+        internal ulong Last;
+        internal int Length;
+    }
 
-        internal bool IsWhole => Length <= 2 * sizeof(ulong);
-
-        // Known names only need to spread well among themselves; a peer's names cannot lengthen a probe.
-        internal uint Slot
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ReadEnds(ReadOnlySpan<byte> name, out ulong first, out ulong last)
+    {
+        if (name.Length >= sizeof(ulong))
         {
-            [MethodImpl(MethodImplOptions.AggressiveInlining)]
-            get => (uint)((First ^ BitOperations.RotateLeft(Last, 27) ^ (uint)Length) * 0x9E3779B97F4A7C15 >> 55);
+            first = BinaryPrimitives.ReadUInt64LittleEndian(name);
+            last = BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]);
         }
-
-        internal static Key Of(byte[] name) => Of(name.AsSpan());
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        internal static Key Of(ReadOnlySpan<byte> name)
+        else if (name.Length >= sizeof(uint))
         {
-            if (name.Length >= sizeof(ulong))
-                return new Key(BinaryPrimitives.ReadUInt64LittleEndian(name), BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]), name.Length);
-            if (name.Length >= sizeof(uint))
-                return new Key(BinaryPrimitives.ReadUInt32LittleEndian(name), BinaryPrimitives.ReadUInt32LittleEndian(name[^sizeof(uint)..]), name.Length);
-            return name.IsEmpty ? default : new Key(name[0], name[^1] | (uint)name[name.Length / 2] << 8, name.Length);
+            first = BinaryPrimitives.ReadUInt32LittleEndian(name);
+            last = BinaryPrimitives.ReadUInt32LittleEndian(name[^sizeof(uint)..]);
         }
+        else
+        {
+            first = name[0];
+            last = name[^1] | (uint)name[name.Length / 2] << 8;
+        }
+    }
+
+    // Known names only need to spread well among themselves; a peer's names cannot lengthen a probe.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static uint Slot(ulong first, ulong last, int length) => (uint)((first ^ BitOperations.RotateLeft(last, 27) ^ (uint)length) * 0x9E3779B97F4A7C15 >> 55);
+
+    private static Ends[] BuildEnds()
+    {
+        var ends = new Ends[s_names.Length];
+        for (int id = 1; id < ends.Length; id++)
+        {
+            ends[id].Length = s_names[id].Length;
+            ReadEnds(s_names[id], out ends[id].First, out ends[id].Last);
+        }
+        return ends;
     }
 
     private static byte[] BuildTable()
@@ -119,7 +134,7 @@ internal static class HeaderNames
         var table = new byte[TableSize];
         for (int id = 1; id < s_names.Length; id++)
         {
-            uint slot = s_keys[id].Slot;
+            uint slot = Slot(s_ends[id].First, s_ends[id].Last, s_ends[id].Length);
             while (table[slot & (TableSize - 1)] != 0)
                 slot++;
             table[slot & (TableSize - 1)] = (byte)id;

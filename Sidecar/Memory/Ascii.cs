@@ -54,12 +54,12 @@ internal static class Ascii
             text[i] = ToLower(text[i]);
     }
 
-    /// <summary>Folds the token at the start of <paramref name="text"/> to lower case in place.</summary>
-    /// <returns>Its length; the byte there is the first that no token has.</returns>
-    internal static int ToLowerToken(Span<byte> text)
+    /// <summary>Folds the token that begins at <paramref name="at"/> to lower case in place.</summary>
+    /// <returns>Where it ends: at the first byte that no token has, or at the text's end.</returns>
+    internal static int ToLowerToken(Span<byte> text, int at = 0)
     {
+        ArgumentOutOfRangeException.ThrowIfNegative(at);
         ref byte start = ref MemoryMarshal.GetReference(text);
-        int at = 0;
         for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
         {
             // The lower half of a byte names a set of upper halves, as bits: with them it is a token character. Halves of 8 and above have no bit.
@@ -69,7 +69,8 @@ internal static class Ascii
             var sets = Vector128.ShuffleNative(TokenHighs, bytes & Vector128.Create((byte)0x0F));
             var strays = Vector128.Equals(high & sets, Vector128<byte>.Zero);
             // 'A' to 'Z' are moved to the 26 lowest signed numbers. Those behind the first stray are not ours.
-            var upper = Vector128.LessThan((bytes - Vector128.Create((byte)('A' + 0x80))).AsSByte(), Vector128.Create((sbyte)(-0x80 + 26))).AsByte() & Vector128.Create((byte)0x20);
+            var moved = (bytes - Vector128.Create((byte)('A' + 0x80))).AsSByte();
+            var upper = Vector128.LessThan(moved, Vector128.Create((sbyte)(-0x80 + 26))).AsByte() & Vector128.Create((byte)0x20);
             uint found = strays.ExtractMostSignificantBits();
             if (found == 0)
             {

@@ -18,7 +18,10 @@ internal static class ServerNames
     /// <param name="alpn">Protocols in their wire form; empty: none are asked for.</param>
     internal static TlsOverrides? Overrides(Cluster cluster, RequestHead head, byte[] alpn)
     {
-        var header = cluster.Config.Http.ServerNameHeader;
+        var http = cluster.Config.Http;
+        if (!http.AutoServerName && !http.AutoSubjectAltName && alpn.Length == 0)
+            return null;
+        var header = http.ServerNameHeader;
         var named = header.Length > 0 && head.TryGet(header, out var value) && value.Length > 0 ? value : head.Get(HeaderId.Authority);
         return Overrides(cluster, named, alpn);
     }

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Text;
 using Sidecar.Http;
 using Sidecar.Http.H1;
+using Sidecar.Http.H2;
 using Sidecar.Http.H2.Hpack;
 using Sidecar.Loop;
 using Sidecar.Memory;
@@ -37,6 +38,7 @@ internal static class Benches
     internal static readonly Bench[] All =
     [
         new("http1/exchange", Http1Exchange),
+        new("http2/exchange", Http2Exchange),
         new("hpack/encode/repeated", () => HpackEncode()),
         new("hpack/decode/indexed", HpackDecode),
         new("headers/fill-get-set-remove", Headers),
@@ -132,6 +134,89 @@ internal static class Benches
         internal override void OnHead(ResponseHead head, bool endStream) => Target.SendHead(head, endStream);
         internal override void OnBody(ReadOnlySpan<byte> data, bool endStream) => Target.SendBody(data, endStream);
         internal override void OnTrailers(HeaderMap trailers) => Target.SendTrailers(trailers);
+        internal override void OnReset(Failure reason) => throw new InvalidOperationException(reason.ToString());
+        internal override void OnSendBlocked() { }
+        internal override void OnSendReady() { }
+    }
+
+    // ---- HTTP/2: a request and its response, each encoded, framed, read and decoded --------------------------
+
+    private static Action Http2Exchange()
+    {
+        var slab = new Slab();
+        var pools = new Http2Pools(slab);
+        var client = new Http2ClientCodec(new BufferChain(slab), new Quiet(), Http2Options.ServerDefaults, pools);
+        var server = new Http2ServerCodec(new BufferChain(slab), new Answering(), Http2Options.ServerDefaults, pools);
+        var request = new RequestHead();
+        request.Add(HeaderId.Method, "GET"u8);
+        request.Add(HeaderId.Scheme, "http"u8);
+        request.Add(HeaderId.Authority, "shop.example.com"u8);
+        request.Add(HeaderId.Path, "/products/42?view=full"u8);
+        request.Add(HeaderId.UserAgent, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"u8);
+        request.Add(HeaderId.XRequestId, "6b2e4c21-7a0e-4cf0-8f0f-2f9d4a5cbb11"u8);
+        var response = new Counting();
+        return () =>
+        {
+            int before = response.Ends;
+            client.OpenStream(response).SendHead(request, endStream: true);
+            Carry(client.Output, server);
+            Carry(server.Output, client);
+            if (response.Ends != before + 1)
+                throw new InvalidOperationException("the response did not come");
+        };
+    }
+
+    private static void Carry(BufferChain output, HttpCodec to)
+    {
+        while (!output.IsEmpty)
+            output.Drain(to.Feed(output.First).Consumed);
+    }
+
+    private sealed class Counting : ResponseSink
+    {
+        internal int Ends;
+
+        internal override void OnInformational(ResponseHead head) { }
+        internal override void OnHead(ResponseHead head, bool endStream) { }
+        internal override void OnBody(ReadOnlySpan<byte> data, bool endStream) => Ends += endStream ? 1 : 0;
+        internal override void OnTrailers(HeaderMap trailers) { }
+        internal override void OnReset(Failure reason) => throw new InvalidOperationException(reason.ToString());
+        internal override void OnSendBlocked() { }
+        internal override void OnSendReady() { }
+    }
+
+    private sealed class Answering : ServerCodecEvents
+    {
+        private readonly byte[] _body = new byte[512];
+        private readonly ResponseHead _head = Head();
+        private readonly Unheard _request = new();
+
+        internal override void OnOutput() { }
+        internal override void OnWantsInput() { }
+        internal override void OnStreamClosed(CodecStream stream) { }
+
+        internal override void OnNewStream(ServerStream stream)
+        {
+            stream.Sink = _request;
+            stream.SendHead(_head, endStream: false);
+            stream.SendBody(_body, endStream: true);
+        }
+
+        private static ResponseHead Head()
+        {
+            var head = new ResponseHead { Status = 200 };
+            head.Add(HeaderId.ContentType, "application/json"u8);
+            head.Add(HeaderId.ContentLength, "512"u8);
+            head.Add(HeaderId.Server, "backend"u8);
+            return head;
+        }
+    }
+
+    private sealed class Unheard : RequestSink
+    {
+        internal override void OnHead(RequestHead head, bool endStream) { }
+        internal override void OnBody(ReadOnlySpan<byte> data, bool endStream) { }
+        internal override void OnTrailers(HeaderMap trailers) { }
         internal override void OnReset(Failure reason) => throw new InvalidOperationException(reason.ToString());
         internal override void OnSendBlocked() { }
         internal override void OnSendReady() { }

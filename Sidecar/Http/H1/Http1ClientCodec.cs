@@ -479,7 +479,7 @@ internal sealed class Http1ClientStream : ClientStream, IHttp1BodyTarget
         if (Ascii.TryParseDecimal(head.Get(HeaderId.ContentLength), out long length))
         {
             length = endStream ? 0 : length;
-            writer.DecimalField(HeaderId.ContentLength, length);
+            writer.LengthField(head.Get(HeaderId.ContentLength), length);
             _writer.Start(Http1BodyMode.Length, length);
         }
         else if (endStream)

@@ -346,7 +346,7 @@ internal struct Http1Parser
         {
             // field-name ":" OWS field-value OWS CRLF: no space before the colon, no folding (RFC 9112 section 5).
             int name = position;
-            int colon = name + Ascii.ToLowerToken(block[name..]);
+            int colon = Ascii.ToLowerToken(block, name);
             if (colon == name || block[colon] != ':')
                 return Stray(block[colon]);
             if (colon - name > NameBytesMax)
@@ -356,7 +356,7 @@ internal struct Http1Parser
                 start++;
             if (block[start] is (byte)' ' or (byte)'\t')
                 start = SkipOws(block, start);
-            int end = start + IndexOfControl(block[start..]);
+            int end = IndexOfControl(block, start);
             if (block[end] != '\r' || block[end + 1] != '\n')
                 return Stray(block[end]);
             position = end + 2;
@@ -411,10 +411,10 @@ internal struct Http1Parser
     }
 
     // The first byte of s_controls. Values are short, and this knows what it looks for, so it is faster than the general search.
-    private static int IndexOfControl(ReadOnlySpan<byte> text)
+    private static int IndexOfControl(ReadOnlySpan<byte> text, int from)
     {
         ref byte first = ref MemoryMarshal.GetReference(text);
-        int at = 0;
+        int at = (int)Math.Min((uint)from, (uint)text.Length);
         for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
         {
             var bytes = Vector128.LoadUnsafe(ref first, (nuint)at);

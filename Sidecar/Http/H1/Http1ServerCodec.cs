@@ -551,7 +551,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
         else if (hasLength || endStream)
         {
             length = endStream ? 0 : length;
-            writer.DecimalField(HeaderId.ContentLength, length);
+            writer.LengthField(head.Get(HeaderId.ContentLength), length);
             _writer.Start(Http1BodyMode.Length, length);
         }
         else if (!_isHttp10)

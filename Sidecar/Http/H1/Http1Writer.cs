@@ -109,6 +109,15 @@ internal ref struct Http1Writer
         Field(id, digits[..Ascii.FormatDecimal(value, digits)]);
     }
 
+    /// <summary>Writes content-length: as the sender wrote it, where that is how we would.</summary>
+    internal void LengthField(scoped ReadOnlySpan<byte> given, long length)
+    {
+        if (length != 0 && given[0] != '0')
+            Field(HeaderId.ContentLength, given);
+        else
+            DecimalField(HeaderId.ContentLength, length);
+    }
+
     /// <summary>
     /// Writes the fields that may travel on: not pseudo-headers, not framing, not what belongs to one connection. Lines that came from an HTTP/1 peer and were
     /// not changed are copied as they came, neighbours in one piece.

@@ -2,6 +2,7 @@ using System;
 using System.Buffers.Binary;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Sidecar.Http.H2.Hpack;
 
@@ -132,7 +133,8 @@ internal static class Huffman
     internal static int Decode(ReadOnlySpan<byte> encoded, Span<byte> destination)
     {
         Debug.Assert(destination.Length >= DecodedLengthMax(encoded.Length));
-        var lookup = s_lookup;
+        // An index of eleven bits is never outside of it.
+        ref Lookup lookup = ref MemoryMarshal.GetArrayDataReference(s_lookup);
         ulong window = 0;       // unread bits, left-aligned
         int bits = 0;           // how many of them there are
         int position = 0;
@@ -157,24 +159,25 @@ internal static class Huffman
                 }
             }
 
-            ref readonly var entry = ref lookup[(int)(window >> (64 - LookupBits))];
-            if (entry.BothBits != 0 && entry.BothBits <= bits)
+            var entry = Unsafe.Add(ref lookup, (nint)(window >> (64 - LookupBits)));
+            int both = entry.BothBits;
+            int one = entry.FirstBits;
+            if (both != 0 && both <= bits)
             {
-                destination[written] = entry.First;
-                destination[written + 1] = entry.Second;
+                BinaryPrimitives.WriteUInt16LittleEndian(destination[written..], (ushort)(entry.First | entry.Second << 8));
                 written += 2;
-                window <<= entry.BothBits;
-                bits -= entry.BothBits;
+                window <<= both;
+                bits -= both;
             }
-            else if (entry.FirstBits != 0 && entry.FirstBits <= bits)
+            else if (one != 0 && one <= bits)
             {
                 destination[written++] = entry.First;
-                window <<= entry.FirstBits;
-                bits -= entry.FirstBits;
+                window <<= one;
+                bits -= one;
             }
             else
             {
-                int length = entry.FirstBits != 0 ? LengthMax + 1 : DecodeLong((uint)(window >> 32), out destination[written]);
+                int length = one != 0 ? LengthMax + 1 : DecodeLong((uint)(window >> 32), out destination[written]);
                 if (length > bits)
                     break;
                 if (length == 0)
