@@ -47,11 +47,19 @@ internal static class ServerInfoPage
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, IndentSize = 1 }))
         {
-            var gc = GC.GetGCMemoryInfo();
+            // Envoy's fields, of a heap that is managed: pages of it that hold no object, and what slabs and pools of the threads have ready.
+            long objects = GC.GetTotalMemory(false);
+            long heap = Math.Max(GC.GetGCMemoryInfo(GCKind.Any).TotalCommittedBytes, objects);
+            server.Overload.SumUp();
             json.WriteStartObject();
-            json.WriteString("allocated", GC.GetTotalMemory(false).ToString());
-            json.WriteString("heap_size", gc.HeapSizeBytes.ToString());
+            json.WriteString("allocated", objects.ToString());
+            json.WriteString("heap_size", heap.ToString());
+            json.WriteString("pageheap_unmapped", "0");
+            json.WriteString("pageheap_free", (heap - objects).ToString());
+            json.WriteString("total_thread_cache", server.Overload.FreeBytes.ToString());
             json.WriteString("total_physical_bytes", Process.ResidentBytes.ToString());
+            json.WriteString("budget", server.Overload.BudgetBytes.ToString());
+            json.WriteString("held_by_threads", server.Overload.HeldBytes.ToString());
             json.WriteString("total_allocated", GC.GetTotalAllocatedBytes().ToString());
             json.WriteNumber("gc_collections", GC.CollectionCount(0));
             json.WriteEndObject();

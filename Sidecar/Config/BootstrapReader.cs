@@ -13,7 +13,8 @@ namespace Sidecar.Config;
 /// <param name="NodeCluster">node.cluster; may be empty.</param>
 /// <param name="Node">envoy.config.core.v3.Node, as control planes are told who we are.</param>
 /// <param name="AdminAddress">admin.address, or null.</param>
-internal sealed record BootstrapFacts(string NodeId, string NodeCluster, ReadOnlyMemory<byte> Node, Address? AdminAddress)
+/// <param name="Overload">overload_manager, with our defaults.</param>
+internal sealed record BootstrapFacts(string NodeId, string NodeCluster, ReadOnlyMemory<byte> Node, Address? AdminAddress, OverloadConfig Overload)
 {
     /// <summary>Why no control plane can be asked; null when nothing is missing. Envoy's words.</summary>
     internal string? NodeProblem => NodeId.Length > 0 && NodeCluster.Length > 0
@@ -46,13 +47,25 @@ internal static class BootstrapReader
         if (wire.Admin?.Address?.SocketAddress is { } socket && Address.TryParseIp(socket.Address.AsSpan(), out var parsed, (ushort)Math.Min(socket.PortValue, 65535)))
             admin = parsed;
         var node = ReadNode(wire.Node ?? new WireCore.Node(), overrides, version);
-        return new BootstrapFacts(node.Id, node.Cluster, node.ToByteArray(), admin);
+        return new BootstrapFacts(node.Id, node.Cluster, node.ToByteArray(), admin, new OverloadTranslator(bootstrap.Source).Read(wire.OverloadManager));
     }
 
-    /// <summary>What is wrong with where a bootstrap wants the admin pages.</summary>
-    internal static IEnumerable<ConfigError> AdminProblems(DiscoveredResource bootstrap)
+    /// <summary>What is wrong with what the process itself takes from a bootstrap.</summary>
+    internal static IEnumerable<ConfigError> Problems(DiscoveredResource bootstrap)
     {
-        if (Parse(bootstrap).Admin?.Address is not { AddressCase: not WireCore.Address.AddressOneofCase.None } address)
+        var wire = Parse(bootstrap);
+        foreach (var problem in AdminProblems(bootstrap, wire))
+            yield return problem;
+        var overload = new OverloadTranslator(bootstrap.Source);
+        overload.Read(wire.OverloadManager);
+        foreach (var problem in overload.Problems)
+            yield return problem;
+    }
+
+    // Where it wants the admin pages.
+    private static IEnumerable<ConfigError> AdminProblems(DiscoveredResource bootstrap, WireBootstrap.Bootstrap wire)
+    {
+        if (wire.Admin?.Address is not { AddressCase: not WireCore.Address.AddressOneofCase.None } address)
             yield break;
         const string choose = "give an IP address and a port here, or with --admin-address";
         if (address.SocketAddress is not { } socket)

@@ -47,8 +47,9 @@ internal static class ListenerTranslator
 
         var chains = new List<(FilterChainCriteria Criteria, FilterChainConfig Chain)>(wire.FilterChains.Count);
         bool drainsUnhealthy = wire.DrainType == Wire.Listener.Types.DrainType.Default;
-        bool reusable = previous is not null && previous.BufferLimitBytes == bufferLimit && previous.Stats == stats && previous.DrainsUnhealthy == drainsUnhealthy;
-        var owner = new ChainOwner(wire.Name, stats, bufferLimit, drainsUnhealthy, reusable ? previous : null);
+        bool reusable = previous is not null && previous.BufferLimitBytes == bufferLimit && previous.Stats == stats && previous.DrainsUnhealthy == drainsUnhealthy
+            && previous.BypassesOverload == wire.BypassOverloadManager;
+        var owner = new ChainOwner(wire.Name, stats, bufferLimit, drainsUnhealthy, wire.BypassOverloadManager, reusable ? previous : null);
         for (int i = 0; i < wire.FilterChains.Count; i++)
         {
             var at = scope.At($"filter_chains[{i}]");
@@ -93,6 +94,7 @@ internal static class ListenerTranslator
             BufferLimitBytes = bufferLimit,
             DrainsUnhealthy = drainsUnhealthy,
             IgnoreGlobalLimit = wire.IgnoreGlobalConnLimit,
+            BypassesOverload = wire.BypassOverloadManager,
             Stats = stats,
         };
     }
@@ -197,7 +199,7 @@ internal static class ListenerTranslator
     }
 
     /// <summary>What a listener gives to each of its chains. Where one of the values changes, no chain is the same as before: then there is no previous version.</summary>
-    private sealed record ChainOwner(string Name, StatsScope Stats, int BufferLimit, bool DrainsUnhealthy, ListenerConfig? Previous);
+    private sealed record ChainOwner(string Name, StatsScope Stats, int BufferLimit, bool DrainsUnhealthy, bool BypassesOverload, ListenerConfig? Previous);
 
     private static FilterChainConfig? Chain(Wire.FilterChain wire, ChainOwner owner, ConfigScope scope)
     {
@@ -216,7 +218,7 @@ internal static class ListenerTranslator
         return new FilterChainConfig
         {
             Name = wire.Name,
-            Context = new ConnectionContext(owner.Name, wire.Name, owner.Stats, owner.DrainsUnhealthy),
+            Context = new ConnectionContext(owner.Name, wire.Name, owner.Stats, owner.DrainsUnhealthy, owner.BypassesOverload),
             Terminal = terminal,
             Tls = tls,
             HandshakeTimeoutMs = (int)Math.Min(handshakeMs, int.MaxValue),

@@ -687,7 +687,7 @@ internal sealed class ResourceReader
         // Inside of a dump the static resources are told again, in their sections: here only the rest counts.
         if (path.Length > 0)
             return;
-        foreach (var problem in BootstrapReader.AdminProblems(_set.Bootstrap))
+        foreach (var problem in BootstrapReader.Problems(_set.Bootstrap))
             _set.Add(problem);
         var reader2 = new WireReader(bytes);
         int staticNumber = type["static_resources"].Number;

@@ -1,5 +1,4 @@
 using System;
-using System.Buffers;
 using System.Diagnostics;
 using Sidecar.Http;
 using Sidecar.Memory;
@@ -29,6 +28,8 @@ internal sealed class HeldMessage(Slab slab)
     /// <summary>True while parts must queue: stopped, or still handing out what queued before.</summary>
     internal bool MustQueue => IsStopped || _unseen.Length > 0 || UnseenEnd || UnseenTrailers is not null;
 
+    internal long HeldBytes => _unseen.Length + _shown.Length;
+
     internal ReadOnlySpan<byte> Shown => _shown.AsSpan(0, _shownLength);
     internal bool ShownEnd { get; private set; }
 
@@ -46,7 +47,7 @@ internal sealed class HeldMessage(Slab slab)
         if (data.Length > _shown.Length)
         {
             ReturnShown();
-            _shown = ArrayPool<byte>.Shared.Rent(data.Length);
+            _shown = ThreadMemory.RentArray(data.Length);
         }
         data.CopyTo(_shown);
         _shownLength = data.Length;
@@ -96,7 +97,7 @@ internal sealed class HeldMessage(Slab slab)
     private void ReturnShown()
     {
         if (_shown.Length > 0)
-            ArrayPool<byte>.Shared.Return(_shown);
+            ThreadMemory.ReturnArray(_shown);
         _shown = [];
     }
 }

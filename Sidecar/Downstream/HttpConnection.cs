@@ -16,7 +16,7 @@ namespace Sidecar.Downstream;
 /// <remarks>
 /// Worker-owned, pooled by its <see cref="HttpConnectionManager"/>. There may be ten thousand idle ones, so what only some of them need is made when first wanted.
 /// </remarks>
-internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasable
+internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasable, IMemoryReleaser
 {
     private enum Timer { Idle, RequestHeaders, MaxDuration, DrainEnd }
 
@@ -61,6 +61,9 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     private EventLoop Loop => _manager.Worker.Loop;
     private HttpConnectionManagerConfig Config => _manager.Config;
     private StatsCells Stats => _manager.Stats;
+
+    /// <summary>What could be had by ending it: bytes to be sent, bytes not read yet, and what its streams have.</summary>
+    internal long HeldBytes => _connection.UnsentBytes + _connection.BufferedInput + (_session?.HeldBytes ?? 0);
 
     /// <summary>Takes over an accepted connection.</summary>
     internal void Attach(Connection connection, ConnectionContext context)
@@ -196,6 +199,15 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
             PassDrainToCodec();
     }
 
+    /// <summary>Memory is short: the connection drains, and its client comes back when things are better.</summary>
+    internal void EndForOverload()
+    {
+        if (_draining || _closing)
+            return;
+        Stats.Inc(HttpStats.CxOverloadDisableKeepAlive);
+        StartDrain();
+    }
+
     /// <summary>Tells the codec once that the connection drains; one that is not there yet hears of it when it has read something.</summary>
     internal void PassDrainToCodec()
     {
@@ -212,6 +224,20 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
             return;
         _closing = true;
         _connection.Close(reason);
+    }
+
+    public (int Streams, long Bytes) Release(long bytesWanted, long bytesMin, int streamsMax)
+    {
+        long unsent = _connection.UnsentBytes + _connection.BufferedInput;
+        // What the peer does not read is the connection's, no stream's: only the whole can go. HTTP/1 has one stream anyway.
+        if (unsent >= bytesMin && (unsent >= bytesWanted || Version != HttpVersion.Http2 || _session is not { OpenStreams: > 0 } || unsent * 2 >= HeldBytes))
+        {
+            long all = HeldBytes;
+            int streams = Math.Max(1, _session?.OpenStreams ?? 0);
+            _connection.Close(Failure.OverloadManager);
+            return (streams, all);
+        }
+        return _session?.Release(bytesWanted, bytesMin, streamsMax) ?? default;
     }
 
     /// <summary>What was received is no HTTP of its version.</summary>

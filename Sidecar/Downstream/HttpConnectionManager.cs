@@ -78,6 +78,15 @@ internal sealed class HttpConnectionManager : TerminalFilter
             _connections[i].Close(reason);
     }
 
+    internal override void AddHolders(List<MemoryHolder> holders, long bytesMin)
+    {
+        foreach (var connection in _connections)
+        {
+            if (connection.HeldBytes is var bytes && bytes >= bytesMin)
+                holders.Add(new MemoryHolder(bytes, connection));
+        }
+    }
+
     internal void OnConnectionClosed(HttpConnection connection)
     {
         int last = _connections.Count - 1;
@@ -206,6 +215,7 @@ internal sealed class HttpConnectionManager : TerminalFilter
             ClientCertDetails = Details(wire.SetCurrentClientCertDetails),
             SchemeOverwrite = Encoding.ASCII.GetBytes(wire.SchemeHeaderTransformation?.SchemeToOverwrite ?? ""),
             Upgrades = CreateUpgrades(wire, scope),
+            AppendLocalOverload = wire.AppendLocalOverload,
             StreamIdleTimeoutMs = scope.Milliseconds("stream_idle_timeout", wire.StreamIdleTimeout, 300_000),
             RequestTimeoutMs = scope.Milliseconds("request_timeout", wire.RequestTimeout, 0),
             RequestHeadersTimeoutMs = scope.Milliseconds("request_headers_timeout", wire.RequestHeadersTimeout, 0),

@@ -78,6 +78,9 @@ internal sealed record HttpConnectionManagerConfig
     /// <summary>Upgrade types served, lower case (<c>websocket</c>, <c>connect</c>); a route may allow more or fewer.</summary>
     internal IReadOnlyDictionary<string, bool> Upgrades { get; init; } = new Dictionary<string, bool>();
 
+    /// <summary>append_local_overload: requests refused for want of memory are told so by a header.</summary>
+    internal bool AppendLocalOverload { get; init; }
+
     internal long StreamIdleTimeoutMs { get; init; } = 300_000;
     internal long RequestTimeoutMs { get; init; }
     internal long RequestHeadersTimeoutMs { get; init; }

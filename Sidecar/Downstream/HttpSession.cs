@@ -57,6 +57,18 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
 
     internal int OpenStreams => _open.Count;
 
+    /// <summary>What its open streams and its codec hold.</summary>
+    internal long HeldBytes
+    {
+        get
+        {
+            long bytes = _output.Length;
+            foreach (var stream in _open)
+                bytes += stream.HeldBytes;
+            return bytes;
+        }
+    }
+
     /// <summary>The codec has streams, ended ones of this turn among them.</summary>
     internal bool HasStreams => _streams > 0;
 
@@ -200,6 +212,26 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
         _open[stream.Position] = moved;
         moved.Position = stream.Position;
         _open.RemoveAt(last);
+    }
+
+    /// <summary>For <see cref="IMemoryReleaser"/>.</summary>
+    internal (int Streams, long Bytes) Release(long bytesWanted, long bytesMin, int streamsMax)
+    {
+        int streams = 0;
+        long freed = 0;
+        for (int i = _open.Count - 1; i >= 0 && freed < bytesWanted && streams < streamsMax; i--)
+        {
+            // The end of one may take others with it.
+            if (i >= _open.Count)
+                continue;
+            long bytes = _open[i].HeldBytes;
+            if (bytes < bytesMin)
+                continue;
+            freed += bytes;
+            streams++;
+            _open[i].ResetDownstream(Failure.OverloadManager);
+        }
+        return (streams, freed);
     }
 
     private void ScheduleTick() => _loop.Schedule(_tick ??= new LoopTimer(this), TickMs);

@@ -91,6 +91,9 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     /// <summary>Place in its connection's list of streams.</summary>
     internal int Position;
 
+    /// <summary>What would be free without it: the request's head, and bodies that wait for a filter or for the peer.</summary>
+    internal long HeldBytes => _request.ByteSize + _stream.SendPending + _heldRequest.HeldBytes + _heldResponse.HeldBytes;
+
     /// <summary>Where the codec delivers the request.</summary>
     internal Receiver RequestSink { get; }
 
@@ -141,6 +144,13 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         _requestHeadEnds = endStream;
         if (endStream)
             OnRequestEnd();
+        if (_manager.Worker.Overload.RefusesRequest() && !_owner.Context.BypassesOverload)
+        {
+            if (_config.AppendLocalOverload)
+                _localHead.Add("x-envoy-local-overloaded"u8, "true"u8);
+            Reply(Failure.OverloadManager);
+            return;
+        }
         var failure = RequestAdmission.Admit(head, _owner.Connection, _config, _manager.Worker.Random, out _remote);
         if (failure != Failure.None)
         {
@@ -554,6 +564,8 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             head.Set(HeaderId.XRequestId, requestId);
         if (_manager.IsDraining || _manager.Worker.IsDraining || (_manager.Worker.FailsHealthChecks && _owner.Context.DrainsUnhealthy))
             _owner.StartDrain();
+        else if (_manager.Worker.Overload.EndsKeepAlive() && !_owner.Context.BypassesOverload)
+            _owner.EndForOverload();
 
         // The rest of the request would be read as the next one (RFC 9112 section 9.3): a reply that does not wait for it ends the connection.
         if (!_requestEnded && head == _localHead && _info.Failure != Failure.None && _owner.Version != HttpVersion.Http2)

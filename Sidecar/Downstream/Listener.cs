@@ -53,14 +53,32 @@ internal sealed class Listener : IAcceptHandler
     }
 
     /// <summary>Starts to accept on a descriptor bound for this worker.</summary>
-    internal void Open(int fd, ListenOptions options, ConnectionLimit limit) =>
-        _sockets.Add(new ListenSocket(_worker.Loop, fd, options, this, Config.IgnoreGlobalLimit ? null : limit));
+    internal void Open(int fd, ListenOptions options, ConnectionLimit limit)
+    {
+        var socket = new ListenSocket(_worker.Loop, fd, options, this, Config.IgnoreGlobalLimit ? null : limit);
+        if (_worker.Overload.StopsAccepting && !Config.BypassesOverload)
+            socket.Pause();
+        _sockets.Add(socket);
+    }
+
+    /// <summary>Accepts, or leaves connections in the kernel's queue, as the overload manager says.</summary>
+    internal void SetAccepting()
+    {
+        foreach (var socket in _sockets)
+        {
+            if (_worker.Overload.StopsAccepting && !Config.BypassesOverload)
+                socket.Pause();
+            else
+                socket.Resume();
+        }
+    }
 
     /// <summary>Takes a new version in place. Terminal filters of chains that are gone are handed to <paramref name="drain"/>.</summary>
     internal void Update(ListenerConfig config, Action<TerminalFilter> drain)
     {
         Config = config;
         _stats = config.Stats.Cells(_worker.Index);
+        SetAccepting();
         var kept = new HashSet<FilterChainConfig>(config.Chains);
         if (config.DefaultChain is not null)
             kept.Add(config.DefaultChain);
@@ -94,6 +112,13 @@ internal sealed class Listener : IAcceptHandler
 
     public void OnAccepted(ListenSocket socket, int fd, in Address peer)
     {
+        if (!Config.BypassesOverload && _worker.Overload.RejectsConnection())
+        {
+            _stats.Inc(ListenerStats.CxOverloadReject);
+            Linux.Sockets.Close(fd);
+            socket.Limit?.Give();
+            return;
+        }
         _stats.Inc(ListenerStats.CxTotal);
         _stats.Inc(ListenerStats.CxActive);
         var accepted = _listeners.Rent();

@@ -42,6 +42,9 @@ internal sealed class ListenerConfig
     /// <summary>drain_type DEFAULT: its connections drain also while health checks are failed by /healthcheck/fail.</summary>
     internal bool DrainsUnhealthy { get; init; } = true;
     internal bool IgnoreGlobalLimit { get; init; }
+
+    /// <summary>bypass_overload_manager: it serves, however short memory is.</summary>
+    internal bool BypassesOverload { get; init; }
     internal required StatsScope Stats { get; init; }
 
     /// <summary>What the process must be allowed to do to run it, for the operator.</summary>

@@ -120,6 +120,43 @@ internal sealed class Listeners
         }
     }
 
+    // ---- overload -------------------------------------------------------------------------------------------------------
+
+    /// <summary>The worker's <see cref="OverloadState"/> has changed.</summary>
+    internal void SetAccepting()
+    {
+        foreach (var listener in _byName.Values)
+            listener.SetAccepting();
+    }
+
+    /// <summary>Ends streams, those of the connections that hold most first, until enough memory is free or none is left that would be worth it.</summary>
+    /// <param name="bytesWanted">What is wanted.</param>
+    /// <param name="bytesMin">Streams that hold less are left alone.</param>
+    /// <param name="streamsMax">The most to end in one call, which is one turn of the loop.</param>
+    /// <returns>Streams ended.</returns>
+    internal int ReleaseMemory(long bytesWanted, long bytesMin, int streamsMax)
+    {
+        var holders = new List<MemoryHolder>();
+        foreach (var listener in _byName.Values)
+        {
+            foreach (var terminal in listener.Terminals)
+                terminal.AddHolders(holders, bytesMin);
+        }
+        foreach (var terminal in _draining)
+            terminal.AddHolders(holders, bytesMin);
+        holders.Sort(static (a, b) => b.Bytes.CompareTo(a.Bytes));
+        int ended = 0;
+        foreach (var holder in holders)
+        {
+            if (bytesWanted <= 0 || ended >= streamsMax)
+                break;
+            var (streams, bytes) = holder.Connection.Release(bytesWanted, bytesMin, streamsMax - ended);
+            ended += streams;
+            bytesWanted -= bytes;
+        }
+        return ended;
+    }
+
     /// <summary>Closes every connection at once.</summary>
     internal void CloseAll(Failure reason)
     {

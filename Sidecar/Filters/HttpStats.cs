@@ -62,6 +62,7 @@ internal static class HttpStats
     internal const int RouterRqResetAfterResponseStarted = 51;
     internal const int CxSslTotal = 52;
     internal const int CxSslActive = 53;
+    internal const int CxOverloadDisableKeepAlive = 54;
 
     internal static readonly StatsSchema Schema = new(
         new("downstream_cx_total"),
@@ -117,5 +118,6 @@ internal static class HttpStats
         new("rq_total"),
         new("rq_reset_after_downstream_response_started"),
         new("downstream_cx_ssl_total"),
-        new("downstream_cx_ssl_active", StatKind.Gauge));
+        new("downstream_cx_ssl_active", StatKind.Gauge),
+        new("downstream_cx_overload_disable_keepalive"));
 }

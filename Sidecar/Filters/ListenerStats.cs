@@ -16,6 +16,7 @@ internal static class ListenerStats
     internal const int ListenerFilterError = 8;
     internal const int ListenerFilterRemoteClose = 9;
     internal const int AcceptFailed = 10;
+    internal const int CxOverloadReject = 11;
 
     internal static readonly StatsSchema Schema = new(
         new("downstream_cx_total"),
@@ -28,5 +29,6 @@ internal static class ListenerStats
         new("no_filter_chain_match"),
         new("downstream_listener_filter_error"),
         new("downstream_listener_filter_remote_close"),
-        new("downstream_cx_accept_failed"));
+        new("downstream_cx_accept_failed"),
+        new("downstream_cx_overload_reject"));
 }

@@ -1,3 +1,4 @@
+using System.Collections.Generic;
 using Sidecar.Net;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
@@ -21,20 +22,40 @@ internal abstract class TerminalFilter
 
     /// <summary>The drain time is over: closes what is left.</summary>
     internal abstract void CloseAll(Failure reason);
+
+    /// <summary>Memory is short: names its connections that hold at least <paramref name="bytesMin"/>.</summary>
+    internal virtual void AddHolders(List<MemoryHolder> holders, long bytesMin) { }
+}
+
+/// <summary>A connection, by what could be had by ending what goes on on it.</summary>
+internal readonly record struct MemoryHolder(long Bytes, IMemoryReleaser Connection);
+
+/// <summary>A connection that can end what it does to free memory.</summary>
+internal interface IMemoryReleaser
+{
+    /// <summary>Resets streams that hold at least <paramref name="bytesMin"/> until <paramref name="bytesWanted"/> are free or <paramref name="streamsMax"/> have gone.</summary>
+    /// <returns>Streams reset and bytes freed.</returns>
+    (int Streams, long Bytes) Release(long bytesWanted, long bytesMin, int streamsMax);
 }
 
 /// <summary>What a listener knows about an accepted connection besides its addresses; shared by the connections of one chain.</summary>
 /// <param name="listenerName">The listener that chose the chain (after a use_original_dst hand-over, the second one).</param>
 /// <param name="filterChainName">Name of the chosen chain; may be empty.</param>
 /// <param name="listenerStats">The listener's stats, by <see cref="Filters.ListenerStats"/>.</param>
+/// <param name="drainsUnhealthy">See <see cref="DrainsUnhealthy"/>.</param>
+/// <param name="bypassesOverload">See <see cref="BypassesOverload"/>.</param>
 /// <remarks>Shared immutable.</remarks>
-internal sealed class ConnectionContext(string listenerName, string filterChainName, StatsScope listenerStats, bool drainsUnhealthy = true)
+internal sealed class ConnectionContext(
+    string listenerName, string filterChainName, StatsScope listenerStats, bool drainsUnhealthy = true, bool bypassesOverload = false)
 {
     internal string ListenerName => listenerName;
     internal string FilterChainName => filterChainName;
 
     /// <summary>Whether connections drain while health checks are failed by /healthcheck/fail (drain_type DEFAULT), or only with their chain (MODIFY_ONLY).</summary>
     internal bool DrainsUnhealthy => drainsUnhealthy;
+
+    /// <summary>The listener's bypass_overload_manager: its requests are served, however short memory is.</summary>
+    internal bool BypassesOverload => bypassesOverload;
 
     /// <summary>To be called once by the terminal filter when a connection it was given is closed.</summary>
     internal void CountClosed(int worker)

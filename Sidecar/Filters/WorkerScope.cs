@@ -28,6 +28,8 @@ internal sealed class WorkerScope(EventLoop loop, int index, Clusters clusters, 
     /// <summary>True from /healthcheck/fail to /healthcheck/ok: responses of listeners with drain_type DEFAULT end their connection.</summary>
     internal bool FailsHealthChecks;
 
+    internal OverloadState Overload { get; } = new(loop, random);
+
     internal HttpDate Date { get; } = new(loop);
 
     /// <summary>What the downstream codecs of this worker share, so that an idle connection holds none of it.</summary>

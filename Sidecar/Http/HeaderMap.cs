@@ -1,5 +1,4 @@
 using System;
-using System.Buffers;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Sidecar.Memory;
@@ -30,7 +29,7 @@ internal class HeaderMap
     private const int InitialBlockBytes = 1024;
     private const int InitialEntries = 24;
 
-    /// <summary>Blocks beyond this go back to the shared pool on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
+    /// <summary>Blocks beyond this go back to the thread's arrays on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
     private const int KeptBlockBytes = 4096;
 
     /// <summary>One field, as offsets into the block.</summary>
@@ -329,7 +328,7 @@ internal class HeaderMap
             ReturnRetired();
         if (_block.Length > KeptBlockBytes)
         {
-            ArrayPool<byte>.Shared.Return(_block);
+            ThreadMemory.ReturnArray(_block);
             _block = [];
         }
     }
@@ -475,7 +474,7 @@ internal class HeaderMap
     {
         byte[] old = _block;
         int size = Math.Max(Math.Max(InitialBlockBytes, old.Length * 2), _used + length);
-        byte[] larger = size <= KeptBlockBytes ? new byte[size] : ArrayPool<byte>.Shared.Rent(size);
+        byte[] larger = size <= KeptBlockBytes ? new byte[size] : ThreadMemory.RentArray(size);
         Buffer.BlockCopy(old, 0, larger, 0, _used);
         _block = larger;
         // The caller may still copy out of the old block, so it goes back to the pool one growth later.
@@ -486,7 +485,7 @@ internal class HeaderMap
     private void ReturnRetired()
     {
         if (_retired.Length > KeptBlockBytes)
-            ArrayPool<byte>.Shared.Return(_retired);
+            ThreadMemory.ReturnArray(_retired);
         _retired = [];
     }
 }

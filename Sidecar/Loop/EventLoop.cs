@@ -113,6 +113,9 @@ internal sealed class EventLoop : IDisposable
     /// <summary>This loop's blocks: what its connections send from and keep leftovers in.</summary>
     public Slab Slab { get; }
 
+    /// <summary>What the thread that runs this loop keeps in memory.</summary>
+    public ThreadMemory Memory { get; private set; } = ThreadMemory.Current;
+
     /// <summary>Pinned receive buffer, borrowed for one call at a time; nothing in it survives a callback.</summary>
     public byte[] Scratch { get; } = GC.AllocateUninitializedArray<byte>(ScratchBytes, pinned: true);
 
@@ -261,6 +264,7 @@ internal sealed class EventLoop : IDisposable
     public void Run()
     {
         _threadId = Environment.CurrentManagedThreadId;
+        Memory = ThreadMemory.Current;
         while (!_stopRequested)
             Turn(long.MaxValue);
     }

@@ -1,5 +1,4 @@
 using System;
-using System.Buffers;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
@@ -66,7 +65,7 @@ internal sealed class ByteBuffer(Slab slab)
         }
         if (_large is not null)
         {
-            ArrayPool<byte>.Shared.Return(_large);
+            ThreadMemory.ReturnArray(_large);
             _large = null;
         }
     }
@@ -88,7 +87,7 @@ internal sealed class ByteBuffer(Slab slab)
         else
         {
             // Doubling keeps the cost of a run that arrives byte by byte linear.
-            byte[] larger = ArrayPool<byte>.Shared.Rent(Math.Max(length + min, 2 * (storage?.Length ?? slab.BlockSize)));
+            byte[] larger = ThreadMemory.RentArray(Math.Max(length + min, 2 * (storage?.Length ?? slab.BlockSize)));
             if (storage is not null)
                 Buffer.BlockCopy(storage, _start, larger, 0, length);
             Reset();

@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.CompilerServices;
 
 namespace Sidecar.Memory;
 
@@ -7,7 +8,7 @@ namespace Sidecar.Memory;
 /// traffic of any width makes none, while what only a burst needed goes back to the garbage collector.
 /// </summary>
 /// <remarks>Worker-owned, no locks. Who returns an object has reset it.</remarks>
-internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) where T : class
+internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : IMemoryKeeper where T : class
 {
     /// <summary>What is kept however quiet it is.</summary>
     internal const int KeptMin = 1024;
@@ -29,8 +30,14 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
     private int _returns;
     private readonly int _keptMin = keptMin;
     private int _limit = keptMin;       // on free ones: the largest of the three
+    private int _itemBytes;
+    private bool _isKnown;
 
     internal int FreeCount => _freeCount;
+
+    /// <summary>As large as one was when it was made; what it took to it since is not seen.</summary>
+    public long HeldBytes => ((long)_rented + _freeCount) * _itemBytes;
+    public long FreeBytes => (long)_freeCount * _itemBytes;
 
     internal T Rent()
     {
@@ -40,7 +47,7 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
         int last = _freeCount - 1;
         var free = _free;
         if ((uint)last >= (uint)free.Length)
-            return create();
+            return Make();
         var item = free[last].Item!;
         free[last].Item = null;
         _freeCount = last;
@@ -74,12 +81,43 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) whe
         return _free;
     }
 
+    /// <summary>Nothing is kept for good.</summary>
+    public int GiveBack(int itemsMax)
+    {
+        int need = Math.Max(_rentedPeak, _rentedPeakBefore);
+        TurnPeriod();
+        int count = Math.Min(itemsMax, _freeCount - (need - _rented));
+        for (int i = 0; i < count; i++)
+            _free[--_freeCount].Item = null;
+        if (count > 0 && _freeCount < _free.Length / 4)
+            Array.Resize(ref _free, _freeCount);
+        return Math.Max(0, count);
+    }
+
     private void EndPeriod()
+    {
+        TurnPeriod();
+        while (_freeCount > _limit)
+            _free[--_freeCount].Item = null;
+    }
+
+    private void TurnPeriod()
     {
         _returns = 0;
         _rentedPeakBefore = _rentedPeak;
         SetPeak(_rented);
-        while (_freeCount > _limit)
-            _free[--_freeCount].Item = null;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private T Make()
+    {
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        var item = create();
+        int bytes = (int)(GC.GetAllocatedBytesForCurrentThread() - before);
+        // The first one may have brought static things with it.
+        if (_itemBytes == 0 || bytes < _itemBytes)
+            _itemBytes = bytes;
+        ThreadMemory.Current.OnGrowth(this, bytes, ref _isKnown);
+        return item;
     }
 }

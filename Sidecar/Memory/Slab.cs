@@ -37,7 +37,7 @@ internal sealed class SlabBlock
 /// that has passed goes back to the garbage collector.
 /// </summary>
 /// <remarks>Worker-owned, no locks. Addresses are stable, so system calls take them without pinning.</remarks>
-internal sealed class Slab
+internal sealed class Slab : IMemoryKeeper
 {
     /// <summary>Small in DEBUG so that growth, chaining and wrap-around run in every test.</summary>
 #if DEBUG
@@ -56,6 +56,7 @@ internal sealed class Slab
     private int _rentedCount;
     private int _rentedPeak;            // since the last Trim
     private int _rentedPeakBefore;      // in the period before that
+    private bool _isKnown;
 
     internal Slab(int blockSize = DefaultBlockSize, int freeBlocksMax = FreeBlocksMax)
     {
@@ -68,6 +69,9 @@ internal sealed class Slab
 
     /// <summary>Blocks out at their owners; a leak test compares it before and after.</summary>
     internal int RentedCount => _rentedCount;
+
+    public long HeldBytes => ((long)_rentedCount + _freeCount) * _blockSize;
+    public long FreeBytes => (long)_freeCount * _blockSize;
 
     internal SlabBlock Rent()
     {
@@ -100,19 +104,42 @@ internal sealed class Slab
     /// <summary>A period is over: lets go of free blocks that neither it nor the one before had a use for. The loop calls it every few seconds.</summary>
     internal void Trim()
     {
+        EndPeriod();
+        LetGo(_freeCount - FreeLimit);
+    }
+
+    /// <summary>As <see cref="Trim"/>, and nothing is kept for good.</summary>
+    public int GiveBack(int itemsMax)
+    {
+        int need = Math.Max(_rentedPeak, _rentedPeakBefore);
+        EndPeriod();
+        return LetGo(Math.Min(itemsMax, _freeCount - (need - _rentedCount)));
+    }
+
+    private void EndPeriod()
+    {
         _rentedPeakBefore = _rentedPeak;
         _rentedPeak = _rentedCount;
-        while (_freeCount > FreeLimit)
+    }
+
+    private int LetGo(int count)
+    {
+        for (int i = 0; i < count; i++)
         {
             var block = _free!;
             _free = block.Next;
             block.Next = null;
             _freeCount--;
         }
+        return Math.Max(0, count);
     }
 
     private int FreeLimit => Math.Max(_freeBlocksMax, Math.Max(_rentedPeak, _rentedPeakBefore));
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private SlabBlock NewBlock() => new(_blockSize);
+    private SlabBlock NewBlock()
+    {
+        ThreadMemory.Current.OnGrowth(this, _blockSize, ref _isKnown);
+        return new SlabBlock(_blockSize);
+    }
 }

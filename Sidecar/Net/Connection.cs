@@ -249,6 +249,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>Everything received was consumed, and the socket had nothing more when it was last read.</summary>
     internal bool IsInputUsedUp => InputIsEmpty && !_readReady && SpliceIn is null;
     internal bool IsAboveHighWatermark => _aboveHigh;
+
+    /// <summary>Bytes that wait for the peer to read.</summary>
+    internal long UnsentBytes => _output?.Length ?? 0;
     internal int HighWatermark { get; private set; }
     internal int LowWatermark => HighWatermark / 2;
 

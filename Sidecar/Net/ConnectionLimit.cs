@@ -14,7 +14,8 @@ internal sealed class ConnectionLimit(long max)
     /// <summary>Descriptors kept for listeners, the control plane, files and pipes when <see cref="FromOpenFiles"/> divides the rest.</summary>
     private const int ReservedDescriptors = 64;
 
-    internal long Max { get; } = max;
+    /// <summary>Set before the first connection only.</summary>
+    internal long Max { get; set; } = max;
     internal long Active => Volatile.Read(ref _active);
 
     /// <summary>The default for a process that may open <paramref name="openFilesMax"/> files.</summary>

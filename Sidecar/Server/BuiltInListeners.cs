@@ -39,7 +39,7 @@ internal static class BuiltInListeners
     internal static Address DefaultAdmin => Address.Loopback(15000);
 
     private static string Listener(Address? address, string statPrefix, string path) => address is not { IsIp: true } ip ? "" : $$$"""
-        {"name": "{{{ip.HostString()}}}_{{{ip.Port}}}", "address": {"socket_address": {"address": "{{{ip.HostString()}}}", "port_value": {{{ip.Port}}} } }, "ignore_global_conn_limit": true,
+        {"name": "{{{ip.HostString()}}}_{{{ip.Port}}}", "address": {"socket_address": {"address": "{{{ip.HostString()}}}", "port_value": {{{ip.Port}}} } }, "ignore_global_conn_limit": true, "bypass_overload_manager": true,
          "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "{{{statPrefix}}}",
            "route_config": {"virtual_hosts": [{"name": "backend", "domains": ["*"], "routes": [{"match": {"path": "{{{path}}}"}, "route": {"cluster": "{{{AdminCluster}}}"} }] }] },

@@ -79,6 +79,9 @@ internal sealed class ProxyServer : ITimerOwner
     /// <summary>The bootstrap this process was started with, when there was one.</summary>
     internal DiscoveredResource? Bootstrap { get; private set; }
 
+    /// <summary>Keeps the process within its memory; made by <see cref="Start"/>.</summary>
+    internal OverloadManager Overload { get; private set; } = null!;
+
     /// <summary>Where the admin pages are to be: the flag, else the bootstrap's address, else 127.0.0.1:15000.</summary>
     internal Address AdminAddress =>
         _options.AdminAddress ?? (Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap).AdminAddress : null) ?? BuiltInListeners.DefaultAdmin;
@@ -119,6 +122,11 @@ internal sealed class ProxyServer : ITimerOwner
                 return [error];
             Config.Discover(DiscoverySources.Create(discovery, sources, Loop, Config), _options.CacheFolder is { } folder ? new LastGoodFile(Loop, Snapshot, folder, facts!.NodeId) : null);
         }
+        var overload = facts?.Overload ?? new OverloadConfig();
+        // Descriptors remain the limit that nobody can lift.
+        if (overload.MaxConnections is { } most)
+            ConnectionLimit.Max = Math.Min(most, ConnectionLimit.Max);
+        Overload = new OverloadManager(Loop, _workers, ConnectionLimit, Stats, overload, new MemoryGauge());
         ReleaseStartupGarbage();
         foreach (var worker in _workers)
             worker.Start();
@@ -357,6 +365,7 @@ internal sealed class ProxyServer : ITimerOwner
         if (!Config.IsServing)
             return;
         State = ServerState.Live;
+        Overload.Start();
         if (Snapshot.CountWithoutEffect() is > 0 and var withoutEffect)
             Log.Warning("config", $"{Counted.Of(withoutEffect, "setting")} without effect here; /config_status and sidecar validate name each");
         Started?.Invoke();

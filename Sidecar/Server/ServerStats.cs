@@ -51,8 +51,9 @@ internal static class ServerStats
         cells.Set(Concurrency, server.Options.Concurrency);
         cells.Set(TotalConnections, server.ConnectionLimit.Active);
         cells.Set(MemoryAllocated, GC.GetTotalMemory(false));
-        cells.Set(MemoryHeapSize, GC.GetGCMemoryInfo().HeapSizeBytes);
+        cells.Set(MemoryHeapSize, Math.Max(GC.GetGCMemoryInfo(GCKind.Any).TotalCommittedBytes, GC.GetTotalMemory(false)));
         cells.Set(MemoryPhysicalSize, Process.ResidentBytes);
+        server.Overload.SumUp();
         long faults = 0;
         long longestUs = 0;
         foreach (var worker in server.Workers)

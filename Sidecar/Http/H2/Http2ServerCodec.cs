@@ -347,7 +347,9 @@ internal sealed class Http2ServerConnection : Http2Codec
     protected override Http2Error ResetCode(Failure reason) => reason switch
     {
         Failure.None => Http2Error.NoError,
-        Failure.UpstreamRefusedStream or Failure.OverloadManager or Failure.Draining => Http2Error.RefusedStream,
+        Failure.UpstreamRefusedStream or Failure.Draining => Http2Error.RefusedStream,
+        // Not REFUSED_STREAM: the request may have been served already (RFC 9113 section 8.7).
+        Failure.OverloadManager => Http2Error.EnhanceYourCalm,
         Failure.Http2ProtocolError or Failure.Http2InvalidHeader => Http2Error.ProtocolError,
         Failure.Http2HeadersTooLarge or Failure.Http2TooManyHeaders => Http2Error.EnhanceYourCalm,
         Failure.UpstreamConnectFailure => Http2Error.ConnectError,

@@ -1,0 +1,162 @@
+using System.Linq;
+using Sidecar.Http.H2;
+using Sidecar.Telemetry;
+using Sidecar.Tests.Harness;
+using Xunit;
+
+namespace Sidecar.Tests.Downstream;
+
+/// <summary>What connections and requests meet while memory is short.</summary>
+public sealed class OverloadTests
+{
+    private const string Get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    private static DataPlaneHarness Answering(string manager = "", string listener = "")
+    {
+        var plane = new DataPlaneHarness();
+        var snapshot = new TestSnapshot().Http("http", 0, TestSnapshot.Answer("x"), manager);
+        plane.Apply(listener.Length > 0 ? snapshot.WithListener("http", listener) : snapshot);
+        return plane;
+    }
+
+    [Fact]
+    public void Request_IsRefused_InEnvoysWords()
+    {
+        using var plane = Answering();
+        var client = plane.Connect();
+        plane.Scope.Overload.Set(1, 0, 0, false);
+        string answer = plane.Exchange(client, Get, "envoy overloaded");
+        Assert.StartsWith("HTTP/1.1 503 Service Unavailable\r\n", answer);
+        Assert.DoesNotContain("x-envoy-local-overloaded", answer);
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_overload_close"));
+        plane.Scope.Overload.Set(0, 0, 0, false);
+        client.Send(Get);
+        plane.Expect(client, "200 OK");
+    }
+
+    [Fact]
+    public void AppendLocalOverload_TellsTheClient()
+    {
+        using var plane = Answering(""" "append_local_overload": true """);
+        plane.Scope.Overload.Set(1, 0, 0, false);
+        Assert.Contains("x-envoy-local-overloaded: true\r\n", plane.Exchange(plane.Connect(), Get, "envoy overloaded"));
+    }
+
+    [Fact]
+    public void ThreadThatGrewBeyondItsShare_RefusesAtOnce()
+    {
+        using var plane = Answering();
+        var memory = plane.Loop.Loop.Memory;
+        memory.GrowthMax = memory.GrownBytes - 1;
+        try
+        {
+            plane.Exchange(plane.Connect(), Get, "envoy overloaded");
+        }
+        finally
+        {
+            memory.GrowthMax = long.MaxValue;
+        }
+    }
+
+    [Fact]
+    public void KeepAlive_EndsWithTheResponse()
+    {
+        using var plane = Answering();
+        plane.Scope.Overload.Set(0, 1, 0, false);
+        var client = plane.Connect();
+        client.Send(Get);
+        Assert.Contains("connection: close\r\n", plane.ExpectEnd(client));
+        var h2 = new H2Wire(plane, plane.Connect(), isServer: false);
+        h2.Send(H2.Headers(1, H2.Get()));
+        h2.Expect(FrameType.GoAway, 0);
+        h2.ExpectEnd(1);
+        Assert.Equal(2, plane.Stat("http.http.downstream_cx_overload_disable_keepalive"));
+    }
+
+    [Fact]
+    public void Accepting_Stops_AndGoesOn()
+    {
+        using var plane = Answering();
+        plane.Scope.Overload.Set(0, 0, 0, true);
+        plane.Listeners.SetAccepting();
+        var client = plane.Connect();
+        client.Send(Get);
+        plane.Loop.Settle();
+        Assert.Equal(0, plane.Listeners.ActiveConnections);
+        plane.Scope.Overload.Set(0, 0, 0, false);
+        plane.Listeners.SetAccepting();
+        plane.Expect(client, "200 OK");
+    }
+
+    [Fact]
+    public void Connection_IsRejected_AndItsPlaceGivenBack()
+    {
+        using var plane = Answering();
+        plane.Scope.Overload.Set(0, 0, 1, false);
+        Assert.Equal("", plane.ExpectEnd(plane.Connect()));
+        var listener = plane.Snapshot.Listeners.Single();
+        Assert.Equal(1, listener.Stats.Sum(Sidecar.Filters.ListenerStats.CxOverloadReject));
+        Assert.Equal(0, listener.Stats.Sum(Sidecar.Filters.ListenerStats.CxTotal));
+        Assert.Equal(0, plane.Listeners.Find("http")!.Sockets[0].Limit!.Active);
+    }
+
+    [Fact]
+    public void ListenerThatBypasses_Serves()
+    {
+        using var plane = Answering(listener: """ "bypass_overload_manager": true """);
+        plane.Scope.Overload.Set(1, 1, 1, true);
+        plane.Listeners.SetAccepting();
+        Assert.DoesNotContain("close", plane.Exchange(plane.Connect(), Get, "200 OK"));
+    }
+
+    [Fact]
+    public void LargestStreams_AreReset_SmallOnesAndOtherConnectionsStay()
+    {
+        using var plane = Answering();
+        var large = new H2Wire(plane, plane.Connect(), isServer: false);
+        var small = new H2Wire(plane, plane.Connect(), isServer: false);
+        // A window of nothing keeps the answers, and with them the requests.
+        foreach (var client in new[] { large, small })
+            client.Send(H2.Settings((SettingId.InitialWindowSize, 0u)));
+        string value = new('v', 15_000);
+        foreach (uint id in new uint[] { 1, 3, 5 })
+            large.Send(H2.Headers(id, H2.Get(("big", value))));
+        large.Send(H2.Headers(7, H2.Get()));
+        small.Send(H2.Headers(1, H2.Get()));
+        plane.Loop.Until(() => plane.Stat("http.http.downstream_rq_active") == 5);
+
+        Assert.Equal(2, plane.Listeners.ReleaseMemory(20_000, 12_000, 100));
+        large.Expect(FrameType.RstStream, 5);
+        large.Expect(FrameType.RstStream, 3);
+        Assert.Equal(3, plane.Stat("http.http.downstream_rq_active"));
+        Assert.Equal(2, plane.Stat("http.http.downstream_rq_overload_close"));
+
+        Assert.Equal(1, plane.Listeners.ReleaseMemory(1_000_000, 12_000, 100));
+        Assert.Equal(0, plane.Listeners.ReleaseMemory(1_000_000, 12_000, 100));
+        foreach (var (client, stream) in new[] { (large, 7u), (small, 1u) })
+        {
+            client.Send(H2.WindowUpdate(stream, 100));
+            client.ExpectEnd(stream);
+        }
+        Assert.DoesNotContain(small.Frames, frame => frame.Type == FrameType.RstStream);
+    }
+
+    [Fact]
+    public void PeerThatDoesNotRead_LosesItsConnection()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send(Get);
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        server.Send($"HTTP/1.1 200 OK\r\ncontent-length: 50000000\r\n\r\n");
+        byte[] body = new byte[64 * 1024];
+        plane.Loop.Until(() =>
+        {
+            server.TrySend(body);
+            return plane.Listeners.ReleaseMemory(1, 16_384, 100) == 1;
+        });
+        plane.Loop.Settle();
+        Assert.Equal(0, plane.Listeners.ActiveConnections);
+    }
+}
