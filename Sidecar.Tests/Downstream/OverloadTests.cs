@@ -35,6 +35,20 @@ public sealed class OverloadTests
     }
 
     [Fact]
+    public void RefusedRequest_WhoseAnswerIsNotTaken_IsReset()
+    {
+        using var plane = Answering();
+        plane.Scope.Overload.Set(1, 0, 0, false);
+        var client = new H2Wire(plane, plane.Connect(), isServer: false);
+        client.Send(H2.Settings((SettingId.InitialWindowSize, 0u)));
+        client.Send(H2.Headers(1, H2.Get()));
+        client.Expect(FrameType.RstStream, 1);
+        Assert.Equal("503", client.Header(1, ":status"));
+        Assert.Equal(1, plane.Stat("http.http.downstream_rq_overload_close"));
+        plane.ExpectStat("http.http.downstream_rq_active", 0);
+    }
+
+    [Fact]
     public void AppendLocalOverload_TellsTheClient()
     {
         using var plane = Answering(""" "append_local_overload": true """);
@@ -129,7 +143,7 @@ public sealed class OverloadTests
         large.Expect(FrameType.RstStream, 5);
         large.Expect(FrameType.RstStream, 3);
         Assert.Equal(3, plane.Stat("http.http.downstream_rq_active"));
-        Assert.Equal(2, plane.Stat("http.http.downstream_rq_overload_close"));
+        Assert.Equal(2, plane.Stat("http.http.downstream_rq_tx_reset"));
 
         Assert.Equal(1, plane.Listeners.ReleaseMemory(1_000_000, 12_000, 100));
         Assert.Equal(0, plane.Listeners.ReleaseMemory(1_000_000, 12_000, 100));

@@ -203,4 +203,25 @@ public sealed class TimerWheelTests
         Assert.Equal(Enumerable.Range(0, 100), fired.Select(f => f.Id).Order());
         Assert.False(wheel.HasOverdue);
     }
+
+    [Fact]
+    public void DropDisarmed_ForgetsThese_AndNoOthers()
+    {
+        List<(int Id, long At)> fired = [];
+        TimerWheel wheel = new(1000);
+        Owner owner = new(fired, () => 0);
+        var timers = Enumerable.Range(0, 12).Select(id => new LoopTimer(owner, id)).ToList();
+        long[] delays = [5, 5, 5, 900, 900, 900, 300_000, 300_000, 300_000, 30_000_000, 30_000_000, 30_000_000];
+        for (int i = 0; i < timers.Count; i++)
+            wheel.Schedule(timers[i], 1000 + delays[i]);
+        foreach (var timer in timers.Where(timer => timer.Kind % 3 != 1))
+            wheel.Disarm(timer);
+        wheel.DropDisarmed();
+        Assert.Equal(4, timers.Count(timer => timer.Bucket != TimerWheel.NotFiled));
+        Assert.Equal(4, wheel.Count);
+        wheel.Schedule(timers[0], 1005);
+        wheel.Advance(40_000_000, int.MaxValue, null);
+        Assert.Equal([0, 1, 4, 7, 10], fired.Select(f => f.Id).Order());
+        Assert.Equal(long.MaxValue, wheel.NextMs());
+    }
 }

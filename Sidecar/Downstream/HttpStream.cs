@@ -146,9 +146,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             OnRequestEnd();
         if (_manager.Worker.Overload.RefusesRequest() && !_owner.Context.BypassesOverload)
         {
-            if (_config.AppendLocalOverload)
-                _localHead.Add("x-envoy-local-overloaded"u8, "true"u8);
-            Reply(Failure.OverloadManager);
+            RefuseForOverload();
             return;
         }
         var failure = RequestAdmission.Admit(head, _owner.Connection, _config, _manager.Worker.Random, out _remote);
@@ -856,6 +854,17 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         Reply(failure);
     }
 
+    private void RefuseForOverload()
+    {
+        Stats.Inc(HttpStats.RqOverloadClose);
+        if (_config.AppendLocalOverload)
+            _localHead.Add("x-envoy-local-overloaded"u8, "true"u8);
+        Reply(Failure.OverloadManager);
+        // Who does not take the answer must not keep the request here: that is what an attack on memory does.
+        if (!_closed && _stream.SendPending > 0)
+            ResetDownstream(Failure.OverloadManager);
+    }
+
     private void TouchIdle()
     {
         if (_idleMs > 0)
@@ -894,9 +903,6 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
                 break;
             case Failure.ResponsePayloadTooLarge:
                 Stats.Inc(HttpStats.RsTooLarge);
-                break;
-            case Failure.OverloadManager:
-                Stats.Inc(HttpStats.RqOverloadClose);
                 break;
         }
     }

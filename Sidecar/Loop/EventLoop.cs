@@ -210,6 +210,9 @@ internal sealed class EventLoop : IDisposable
     /// </summary>
     public void Disarm(LoopTimer timer) => _timers.Disarm(timer);
 
+    /// <summary>Forgets timers that <see cref="Disarm"/> left filed. The loop's thread only; walks all of them.</summary>
+    public void DropDisarmedTimers() => _timers.DropDisarmed();
+
     /// <summary>Calls back in this turn's flush phase: for writes, which are queued until then and sent once. Queued already: nothing happens.</summary>
     public void RunAtTurnEnd(LoopWork work)
     {

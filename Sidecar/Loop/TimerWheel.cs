@@ -112,6 +112,21 @@ internal sealed class TimerWheel
         _count--;
     }
 
+    /// <summary>Forgets what <see cref="Disarm"/> left filed, and with it the owners: a pool may have let go of them, and their time is far away.</summary>
+    public void DropDisarmed()
+    {
+        for (int bucket = 0; bucket < Firing; bucket++)
+        {
+            for (var timer = _heads[bucket]; timer is not null;)
+            {
+                var next = timer.Next;
+                if (timer.DeadlineMs == Disarmed)
+                    Unlink(timer);
+                timer = next;
+            }
+        }
+    }
+
     /// <summary>When the wheel next has something to do (fire, cascade or drop), or <see cref="long.MaxValue"/>. Never later than the earliest deadline.</summary>
     public long NextMs()
     {

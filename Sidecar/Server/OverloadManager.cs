@@ -32,8 +32,11 @@ internal sealed class OverloadManager : ITimerOwner
     /// <summary>…where it is at least this part of the budget…</summary>
     private const int ShrinkPart = 16;
 
-    /// <summary>…and not oftener than this: under attack there is always some.</summary>
+    /// <summary>…and not oftener than this: under attack there is always some…</summary>
     private const long ShrinkEveryMs = 1000;
+
+    /// <summary>…but seldom where the last collection found little of what was expected: it costs the workers their time all the same.</summary>
+    private const long ShrinkInVainMs = 30_000;
 
     /// <summary>What is worth a collection in quiet times, at most; with a small budget less is.</summary>
     private const long WorthGivingBackBytesMax = 32 * 1024 * 1024;
@@ -84,6 +87,7 @@ internal sealed class OverloadManager : ITimerOwner
     private long _lastPeriodMs;
     private long _lastGrown;
     private bool _isCollecting;
+    private long _shrinkWaitMs = ShrinkEveryMs;
     private long _pauseMaxUs;
 
     private sealed class Resource(OverloadResource kind, StatsCells stats)
@@ -156,7 +160,7 @@ internal sealed class OverloadManager : ITimerOwner
         long own = _gauge.AnonymousBytes;
         long garbage = Math.Max(0, _gauge.CommittedBytes - _base - HeldBytes);
         if (WantsToShrink(own, garbage))
-            Collect(thenBase: true, ref own, ref garbage);
+            Collect(ref own, ref garbage);
         Measure(own);
         bool changed = Decide();
         if (changed)
@@ -237,11 +241,11 @@ internal sealed class OverloadManager : ITimerOwner
         long sinceMs = _loop.NowMs - _lastCollectMs;
         if (ValueOf(OverloadAction.ShrinkHeap) > 0 && sinceMs >= _config.ShrinkIntervalMs && garbage >= _config.ShrinkBytesMin)
             return true;
-        return own >= ShrinkPressure * BudgetBytes && garbage >= BudgetBytes / ShrinkPart && sinceMs >= ShrinkEveryMs;
+        return own >= ShrinkPressure * BudgetBytes && garbage >= BudgetBytes / ShrinkPart && sinceMs >= _shrinkWaitMs;
     }
 
     // What cannot be collected, whatever it was taken for, is part of the base from then on: nothing is collected twice in vain.
-    private void Collect(bool thenBase, ref long own, ref long garbage)
+    private void Collect(ref long own, ref long garbage)
     {
         long before = own;
         long pauseUs = _gauge.Collect();
@@ -249,8 +253,8 @@ internal sealed class OverloadManager : ITimerOwner
         Collections++;
         own = _gauge.AnonymousBytes;
         SumUp();
-        if (thenBase)
-            _base = _gauge.CommittedBytes - HeldBytes;
+        _base = _gauge.CommittedBytes - HeldBytes;
+        _shrinkWaitMs = before - own >= garbage / 2 ? ShrinkEveryMs : ShrinkInVainMs;
         garbage = 0;
         _pauseMaxUs = Math.Max(_pauseMaxUs, pauseUs);
         _memory.Inc(3);
@@ -405,7 +409,7 @@ internal sealed class OverloadManager : ITimerOwner
         {
             _isCollecting = false;
             long own = _gauge.AnonymousBytes;
-            Collect(thenBase: true, ref own, ref garbage);
+            Collect(ref own, ref garbage);
             _lastGarbage = 0;
         });
     }
@@ -420,7 +424,13 @@ internal sealed class OverloadManager : ITimerOwner
         if (isOwn)
             _loop.Memory.GiveBack();
         foreach (var worker in _workers)
-            worker.Loop.Post(() => GiveBackOn(worker, () => _loop.Post(() => { if (--missing == 0) done(); })));
+        {
+            worker.Loop.Post(() =>
+            {
+                worker.Loop.DropDisarmedTimers();
+                GiveBackOn(worker, () => _loop.Post(() => { if (--missing == 0) done(); }));
+            });
+        }
     }
 
     private static void GiveBackOn(Worker worker, Action done)
