@@ -175,6 +175,25 @@ public sealed class OverloadManagerTests : IDisposable
     }
 
     [Fact]
+    public void MuchNewGarbage_IsCollectedSoon_AfterACollectionInVainToo()
+    {
+        Start();
+        _gauge.Own = 970 * MiB;
+        _gauge.Garbage = 600 * MiB;
+        Pass(1000);
+        Assert.Equal(1, _gauge.Collections);
+        _gauge.Garbage = 700 * MiB;
+        for (int i = 0; i < 20; i++)
+            Pass(100);
+        Assert.Equal(1, _gauge.Collections);
+        _gauge.Garbage = 900 * MiB;
+        _gauge.Collected = () => (_gauge.Own, _gauge.Garbage) = (370 * MiB, 0);
+        Pass(100);
+        Assert.Equal(2, _gauge.Collections);
+        Assert.Equal("", Active());
+    }
+
+    [Fact]
     public void UnderAttack_CollectionsAreASecondApart()
     {
         Start();

@@ -38,6 +38,9 @@ internal sealed class OverloadManager : ITimerOwner
     /// <summary>…but seldom where the last collection found little of what was expected: it costs the workers their time all the same.</summary>
     private const long ShrinkInVainMs = 30_000;
 
+    /// <summary>So much of the budget is collected even then: it may be all that requests are refused for.</summary>
+    private const int ShrinkAtOncePart = 4;
+
     /// <summary>What is worth a collection in quiet times, at most; with a small budget less is.</summary>
     private const long WorthGivingBackBytesMax = 32 * 1024 * 1024;
 
@@ -241,7 +244,7 @@ internal sealed class OverloadManager : ITimerOwner
         long sinceMs = _loop.NowMs - _lastCollectMs;
         if (ValueOf(OverloadAction.ShrinkHeap) > 0 && sinceMs >= _config.ShrinkIntervalMs && garbage >= _config.ShrinkBytesMin)
             return true;
-        return own >= ShrinkPressure * BudgetBytes && garbage >= BudgetBytes / ShrinkPart && sinceMs >= _shrinkWaitMs;
+        return own >= ShrinkPressure * BudgetBytes && garbage >= BudgetBytes / ShrinkPart && sinceMs >= (garbage >= BudgetBytes / ShrinkAtOncePart ? ShrinkEveryMs : _shrinkWaitMs);
     }
 
     // What cannot be collected, whatever it was taken for, is part of the base from then on: nothing is collected twice in vain.
