@@ -627,7 +627,8 @@ internal sealed class ResourceReader
             _set.Add(new ConfigError(_file, resource, "", "its key is redacted in the dump; the secret is left out") { Kind = ConfigErrorKind.Ignored });
             return;
         }
-        _set.Add(new DiscoveredResource(type.TypeUrl, name, version, bytes, _file), warming);
+        // What was walked without a find need not be walked again.
+        _set.Add(new DiscoveredResource(type.TypeUrl, name, version, bytes, _file) { IsWhollySupported = _problems.List.Count == 0 }, warming);
     }
 
     private bool TryWalk(ReadOnlySpan<byte> bytes, MessageSchema type, string path, string resource)

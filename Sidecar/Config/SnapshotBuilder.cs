@@ -148,7 +148,7 @@ internal sealed class SnapshotBuilder
         NoteUnreadClusters(set);
         if (isStatic)
             NoteStaticClusters(set);
-        var present = new HashSet<(string TypeUrl, string Name)>();
+        var present = new HashSet<(string TypeUrl, string Name)>(set.Resources.Count);
         foreach (var resource in set.Resources)
             present.Add((resource.TypeUrl, resource.Name));
         KeepDespiteErrors(set, present, result);
@@ -415,9 +415,9 @@ internal sealed class SnapshotBuilder
             _stats.Recorder = null;
         }
 
-        string noun = Noun(resource);
         if (translated is null || scope.IsRejected)
         {
+            string noun = Noun(resource);
             foreach (var statsScope in scopes)
                 _stats.DropUnused(statsScope);
             foreach (var problem in scope.Rejections)
@@ -433,7 +433,7 @@ internal sealed class SnapshotBuilder
             Resource = resource,
             UnixMs = _unixMs(),
             Translated = translated,
-            WithoutEffect = WithoutEffect(resource, noun, scope),
+            WithoutEffect = WithoutEffect(resource, scope),
             Scopes = scopes.Count == 0 ? [] : scopes.ToArray(),
             Clusters = resource.TypeUrl == ResourceTypes.Cluster || _namedClusters.Count == 0 ? [] : [.. _namedClusters],
             RouteNames = _namedRoutes.Count == 0 ? [] : [.. _namedRoutes],
@@ -464,8 +464,11 @@ internal sealed class SnapshotBuilder
         }
     }
 
-    private static IReadOnlyList<ConfigError> WithoutEffect(DiscoveredResource resource, string noun, ConfigScope scope)
+    private static IReadOnlyList<ConfigError> WithoutEffect(DiscoveredResource resource, ConfigScope scope)
     {
+        if (scope.Ignored.Count == 0 && resource.IsWhollySupported)
+            return [];
+        string noun = Noun(resource);
         var list = new List<ConfigError>();
         foreach (var problem in scope.Ignored)
             list.Add(new ConfigError(resource.Source, noun, problem.Path, problem.Reason) { Kind = ConfigErrorKind.Ignored });

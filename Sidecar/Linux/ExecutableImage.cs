@@ -12,15 +12,53 @@ internal static unsafe class ExecutableImage
     private const nuint AuxProgramHeaders = 3;
     private const nuint AuxProgramHeaderSize = 4;
     private const nuint AuxProgramHeaderCount = 5;
-    private const nuint AuxPageSize = 6;
+    internal const nuint AuxPageSize = 6;
     private const uint TypeLoad = 1;
     private const uint TypeProgramHeaders = 6;
+    private const uint FlagExecute = 1;
     private const uint FlagWrite = 2;
     private const int AdviceDontNeed = 4;
 
     /// <summary>One entry of the program header table (elf(5), Elf64_Phdr).</summary>
     private readonly record struct ProgramHeader(
         uint Type, uint Flags, ulong Offset, ulong Address, ulong PhysicalAddress, ulong FileSize, ulong MemorySize, ulong Alignment);
+
+    /// <summary>Where the program's code lies, in whole pages; none where the image is not laid out as expected.</summary>
+    internal static List<(nuint Start, nuint Length)> CodeRanges()
+    {
+        var ranges = new List<(nuint Start, nuint Length)>();
+        if (!TryHeaders(out var table, out nuint bias, out nuint page))
+            return ranges;
+        foreach (ref readonly var header in table)
+        {
+            nuint start = (bias + (nuint)header.Address) & ~(page - 1);
+            nuint end = (bias + (nuint)(header.Address + header.MemorySize) + page - 1) & ~(page - 1);
+            if (header.Type == TypeLoad && (header.Flags & FlagExecute) != 0)
+                ranges.Add((start, end - start));
+        }
+        return ranges;
+    }
+
+    // The program header table, and how far from its addresses the image was loaded.
+    private static bool TryHeaders(out ReadOnlySpan<ProgramHeader> table, out nuint bias, out nuint page)
+    {
+        var headers = (byte*)Libc.getauxval(AuxProgramHeaders);
+        page = Libc.getauxval(AuxPageSize);
+        int count = (int)Libc.getauxval(AuxProgramHeaderCount);
+        table = default;
+        bias = 0;
+        if (headers is null || page == 0 || Libc.getauxval(AuxProgramHeaderSize) != (nuint)sizeof(ProgramHeader))
+            return false;
+        table = new ReadOnlySpan<ProgramHeader>(headers, count);
+        foreach (ref readonly var header in table)
+        {
+            if (header.Type != TypeProgramHeaders)
+                continue;
+            bias = (nuint)headers - (nuint)header.Address;
+            return true;
+        }
+        return false;
+    }
 
     /// <summary>
     /// Lets go of the pages of code and constants that starting has touched: reading configuration uses much of the program that serving
@@ -31,24 +69,8 @@ internal static unsafe class ExecutableImage
     /// <returns>Bytes given back, resident or not; 0 where the image is not laid out as expected.</returns>
     public static long ReleaseCleanPages()
     {
-        var headers = (byte*)Libc.getauxval(AuxProgramHeaders);
-        nuint page = Libc.getauxval(AuxPageSize);
-        int count = (int)Libc.getauxval(AuxProgramHeaderCount);
-        if (headers is null || page == 0 || Libc.getauxval(AuxProgramHeaderSize) != (nuint)sizeof(ProgramHeader))
+        if (!TryHeaders(out var table, out nuint bias, out nuint page))
             return 0;
-        var table = new ReadOnlySpan<ProgramHeader>(headers, count);
-        nuint bias = 0;
-        bool isKnown = false;
-        foreach (ref readonly var header in table)
-        {
-            if (header.Type != TypeProgramHeaders)
-                continue;
-            bias = (nuint)headers - (nuint)header.Address;
-            isKnown = true;
-        }
-        if (!isKnown)
-            return 0;
-
         SafeFileHandle pages;
         try
         {
