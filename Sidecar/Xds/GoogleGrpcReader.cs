@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Text;
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Net;
 using Sidecar.Upstream;
@@ -20,6 +21,8 @@ namespace Sidecar.Xds;
 /// </summary>
 internal sealed class GoogleGrpcReader(FieldProblems problems)
 {
+    private const string TlsContextType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
     private const int DefaultPort = 443;
     private const string FileCredentials = "envoy.grpc_credentials.file_based_metadata";
 
@@ -166,7 +169,9 @@ internal sealed class GoogleGrpcReader(FieldProblems problems)
             case null:
                 return false;
             case WireGoogle.Types.ChannelCredentials.CredentialSpecifierOneofCase.SslCredentials:
-                cluster.TransportSocket = new WireCore.TransportSocket { Name = "envoy.transport_sockets.tls", TypedConfig = Any.Pack(Tls(credentials.SslCredentials, place)) };
+                // Not by Any.Pack, which asks the descriptor for the name, and with that brings the reflection of all messages into the executable.
+                var tls = new Any { TypeUrl = TlsContextType, Value = Tls(credentials.SslCredentials, place).ToByteString() };
+                cluster.TransportSocket = new WireCore.TransportSocket { Name = "envoy.transport_sockets.tls", TypedConfig = tls };
                 return true;
             case WireGoogle.Types.ChannelCredentials.CredentialSpecifierOneofCase.LocalCredentials:
                 if (!place.IsLocal)
