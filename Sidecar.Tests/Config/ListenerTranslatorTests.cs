@@ -96,6 +96,48 @@ public class ListenerTranslatorTests
         Assert.Contains(result.WithoutEffect, e => e.Reason.Contains("istio_authn: replaced by the mTLS identity", StringComparison.Ordinal));
     }
 
+    /// <summary>What a filter is its configuration's type says, not its name: none that decides about access is taken for one that observes.</summary>
+    [Theory]
+    [InlineData("istio.stats", "envoy.extensions.filters.http.rbac.v3.RBAC", "")]
+    [InlineData("mixer", "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", "")]
+    [InlineData("istio.metadata_exchange", "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "")]
+    [InlineData("istio.stats", "envoy.extensions.filters.http.wasm.v3.Wasm", "")]
+    [InlineData("istio_authn", "istio.envoy.config.filter.http.authn.v2alpha1.FilterConfig", "")]
+    [InlineData("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", """, "is_optional": true""")]
+    [InlineData("anything", "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", """, "is_optional": true""")]
+    public void FilterThatDecidesAboutAccess_IsRefused_WhateverItsName(string name, string type, string more)
+    {
+        foreach (string config in new[] { Typed(type), Struct(type) })
+        {
+            var error = Build(Manager(""" "stat_prefix": "t", "route_config": {} """, $$"""{"name": "{{name}}", "typed_config": {{config}} {{more}} }, @router"""), out _).Errors[0];
+            Assert.Equal("filter_chains[0].filters[0].typed_config.http_filters[0]", error.Path);
+            Assert.StartsWith($"Didn't find a registered implementation for '{name}'", error.Reason, StringComparison.Ordinal);
+        }
+        Assert.Equal("filter_chains[0].filters[0]", Build($$""" @address, "filter_chains": [{"filters": [{"name": "{{name}}", "typed_config": {{Struct(type)}} }, @tcp]}] """, out _).Errors[0].Path);
+    }
+
+    [Fact]
+    public void OptionalFilterThatNobodyKnows_IsPassedOver()
+    {
+        var result = Build(Manager(""" "stat_prefix": "t", "route_config": {} """, """{"name": "own", "is_optional": true}, @router"""), out _);
+        Assert.Empty(result.Errors);
+        Assert.Contains(result.WithoutEffect, e => e.Reason == "optional filter 'own' is not known here");
+    }
+
+    [Theory]
+    [InlineData("stats.PluginConfig", "istio metrics are not produced")]
+    [InlineData("io.istio.http.peer_metadata.Config", "peer metadata is not exchanged")]
+    public void ObservingFilterOfAnyName_IsTakenWithoutEffect(string type, string reason)
+    {
+        var result = Build(Manager(""" "stat_prefix": "t", "route_config": {} """, $$"""{"name": "mine", "typed_config": {{Struct(type)}} }, @router"""), out _);
+        Assert.Empty(result.Errors);
+        Assert.Contains(result.WithoutEffect, e => e.Reason.StartsWith("mine: " + reason, StringComparison.Ordinal));
+    }
+
+    private static string Typed(string type) => $$"""{"@type": "type.googleapis.com/{{type}}"}""";
+
+    private static string Struct(string type) => $$"""{"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": "type.googleapis.com/{{type}}", "value": {} }""";
+
     [Fact]
     public void FieldsWithoutEffect_AreNamed()
     {

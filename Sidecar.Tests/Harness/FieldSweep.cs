@@ -32,6 +32,9 @@ internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnly
     /// <summary>The paths of all fields that were set.</summary>
     internal List<string> Swept { get; } = [];
 
+    /// <summary>The fields that were set, wherever, each with its message's full name.</summary>
+    internal HashSet<string> Fields { get; } = [];
+
     internal void Run(IMessage root) => Visit(root, root, root.Descriptor.Name);
 
     private void Visit(IMessage root, IMessage target, string path)
@@ -44,6 +47,7 @@ internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnly
         {
             string at = path + "." + field.Name;
             Swept.Add(at);
+            Fields.Add(field.FullName);
             bool isSeen = false;
             foreach (object sample in Samples(field))
             {

@@ -70,10 +70,17 @@ internal sealed class SidecarProcess : BackgroundProcess
     internal static SidecarProcess RunWithin(
         NetworkNamespace within, string executable, string configuration, int uid = ProxyUid, int adminPort = 15000, string[]? flags = null, bool isBootstrap = false)
     {
-        var arguments = RunArguments(isBootstrap ? "-c" : "--snapshot", configuration, 1, flags ?? []);
-        var process = new SidecarProcess(within, uid, adminPort, executable, [.. arguments, .. adminPort == 15000 ? [] : OwnPorts(adminPort), .. flags ?? []]);
+        var process = StartWithin(within, executable, configuration, uid, adminPort, flags, isBootstrap);
         process.WaitUntilReady();
         return process;
+    }
+
+    /// <summary>The same without waiting.</summary>
+    internal static SidecarProcess StartWithin(
+        NetworkNamespace within, string executable, string configuration, int uid = ProxyUid, int adminPort = 15000, string[]? flags = null, bool isBootstrap = false)
+    {
+        var arguments = RunArguments(isBootstrap ? "-c" : "--snapshot", configuration, 1, flags ?? []);
+        return new SidecarProcess(within, uid, adminPort, executable, [.. arguments, .. adminPort == 15000 ? [] : OwnPorts(adminPort), .. flags ?? []]);
     }
 
     /// <summary>

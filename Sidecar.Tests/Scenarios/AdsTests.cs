@@ -171,6 +171,7 @@ public sealed class AdsTests(ITestOutputHelper output) : IDisposable
 
     [SkippableTheory]
     [InlineData(true)]
+    [InlineData(false)]
     public void PoisonedResource_IsRefusedByItsPath_WhileTheOthersApply(bool delta)
     {
         Prepare(unix: true);

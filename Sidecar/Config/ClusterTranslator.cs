@@ -753,8 +753,8 @@ internal static class ClusterTranslator
         for (int i = 0; i < wire.Filters.Count; i++)
         {
             var at = scope.At($"filters[{i}]");
-            if (wire.Filters[i].Name is "istio.metadata_exchange" or "envoy.filters.network.upstream.metadata_exchange")
-                at.Ignore("", "metadata exchange over TCP has no effect yet");
+            if (ObservingFilters.Find(wire.Filters[i].Name, wire.Filters[i].TypedConfig) is { } reason)
+                at.Ignore("", $"{wire.Filters[i].Name}: {reason}");
             else
                 at.Reject("", $"upstream network filter '{wire.Filters[i].Name}' is not supported");
         }

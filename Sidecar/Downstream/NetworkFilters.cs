@@ -22,17 +22,6 @@ internal static class NetworkFilters
             Add("envoy.filters.network.http_connection_manager", WireHcm.HttpConnectionManager.Parser, HttpConnectionManager.Create),
     };
 
-    /// <summary>
-    /// Filters that only observe: accepted, without effect, and said so. A filter that decides about access is never here.
-    /// </summary>
-    private static readonly Dictionary<string, string> s_withoutEffect = new()
-    {
-        ["mixer"] = "replaced by istio.stats; no effect yet",
-        ["istio_authn"] = "replaced by the mTLS identity; no effect yet",
-        ["istio.metadata_exchange"] = "peer metadata is not exchanged; no effect yet",
-        ["istio.stats"] = "istio metrics are not produced; no effect yet",
-    };
-
     private sealed record Terminal(string Name, Func<ByteString, ConfigScope, int, TerminalFilterFactory?> Create);
 
     /// <summary>Translates the filters of a chain; null, with reasons in <paramref name="scope"/>, when they are refused.</summary>
@@ -57,7 +46,7 @@ internal static class NetworkFilters
                     at.Reject("", $"terminal filter '{wire.Name}' must be the last filter in a network filter chain");
                 factory = entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, at.At("typed_config"), bufferLimit);
             }
-            else if (s_withoutEffect.TryGetValue(wire.Name, out string? reason))
+            else if (ObservingFilters.Find(wire.Name, wire.TypedConfig) is { } reason)
             {
                 at.Ignore("", $"{wire.Name}: {reason}");
             }

@@ -35,19 +35,6 @@ internal static class HttpFilters
         ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = RouteConfig(WireFault.HTTPFault.Parser, FaultFilter.CreateRouteConfig),
     };
 
-    /// <summary>
-    /// Filters that only observe, or whose work another part of this proxy does: accepted, without effect, and said so. Filters that decide about
-    /// access are never here; an unknown one of those refuses the listener.
-    /// </summary>
-    private static readonly Dictionary<string, string> s_withoutEffect = new()
-    {
-        ["mixer"] = "replaced by istio.stats; no effect yet",
-        ["istio_authn"] = "replaced by the mTLS identity; no effect yet",
-        ["istio.metadata_exchange"] = "peer metadata is not exchanged; no effect yet",
-        ["istio.stats"] = "istio metrics are not produced; no effect yet",
-        ["envoy.filters.http.grpc_stats"] = "gRPC message counts are not produced; no effect yet",
-    };
-
     /// <summary>What became of one configured filter.</summary>
     internal readonly record struct Created(HttpFilterFactory? Factory, bool IsTerminal);
 
@@ -82,9 +69,10 @@ internal static class HttpFilters
         var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
         if (entry is not null)
             return new Created(entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, scope.At("typed_config")), entry.IsTerminal);
-        if (s_withoutEffect.TryGetValue(wire.Name, out string? reason))
+        if (ObservingFilters.Find(wire.Name, wire.TypedConfig) is { } reason)
             scope.Ignore("", $"{wire.Name}: {reason}");
-        else if (wire.IsOptional)
+        // Optional is for those who do not have a filter; one that Envoy has, and that may decide about access, is not passed over in its place.
+        else if (wire.IsOptional && !ObservingFilters.IsEnvoys(ObservingFilters.TypeName(wire.TypedConfig)))
             scope.Ignore("", $"optional filter '{wire.Name}' is not known here");
         else
             scope.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
@@ -97,7 +85,7 @@ internal static class HttpFilters
         string type = TypeName(config);
         if (s_routeConfigs.TryGetValue(type, out var entry))
             return entry.Create(config.Value, scope);
-        if (s_withoutEffect.TryGetValue(filterName, out string? reason))
+        if (ObservingFilters.Find(filterName, config) is { } reason)
             scope.Ignore("", $"{filterName}: {reason}");
         else
             scope.Reject("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
