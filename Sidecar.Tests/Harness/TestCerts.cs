@@ -42,10 +42,15 @@ internal sealed class TestCa : IDisposable
         """;
 
     /// <summary>An authority below this one.</summary>
-    internal TestCa Intermediate(string name)
+    /// <param name="name">Its common name.</param>
+    /// <param name="constraints">NameConstraints in DER (RFC 5280 section 4.2.1.10); null for none.</param>
+    internal TestCa Intermediate(string name, byte[]? constraints = null)
     {
         var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var signed = Request(name, key).Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), s_from, s_to, Serial());
+        var request = Request(name, key);
+        if (constraints is not null)
+            request.CertificateExtensions.Add(new X509Extension("2.5.29.30", constraints, true));
+        var signed = request.Create(_certificate.SubjectName, X509SignatureGenerator.CreateForECDsa(_key), s_from, s_to, Serial());
         return new TestCa(key, signed, signed.ExportCertificatePem() + "\n" + _chainAbove);
     }
 

@@ -2,7 +2,10 @@ using System;
 using System.Collections.Generic;
 using Sidecar.Http.H2;
 using Sidecar.Linux;
+using Sidecar.Net;
+using Sidecar.Telemetry;
 using Sidecar.Tests.Harness;
+using Sidecar.Tls;
 using Xunit;
 
 namespace Sidecar.Tests.Scenarios;
@@ -59,6 +62,113 @@ public class AllocationTests
         plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Tcp("tcp", 0, "up"));
         using var pair = new Pair(plane, plane.Connect("tcp"), upstream, []);
         Assert.Equal(0, pair.Measure(new RawEnd(new byte[700], 700), new RawEnd(new byte[700], 700)));
+    }
+
+    // Certificates on both sides; the identity goes upstream in x-forwarded-client-cert. The client's own TLS is in the count, too.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void HttpOverMutualTls_TenThousandRequests_AllocateNothing(bool http2)
+    {
+        using var ca = new TestCa();
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        string manager = """ "forward_client_cert_details": "APPEND_FORWARD", "set_current_client_cert_details": {"uri": true, "subject": true} """;
+        var pair = ca.Server("a.test");
+        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Http("http", 0, TestSnapshot.To("up"), manager).Tls("http", TestSnapshot.Fill("""
+            "require_client_certificate": true, "common_tls_context": {"alpn_protocols": ["h2", "http/1.1"],
+             "tls_certificates": [{"certificate_chain": {"inline_string": $chain}, "private_key": {"inline_string": $key}}],
+             "validation_context": {"trusted_ca": {"inline_string": $ca},
+              "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://td/"}}]}}
+            """, ("chain", Json(pair.ChainPem)), ("key", Json(pair.KeyPem)), ("ca", Json(ca.Pem)))));
+        var context = TestTls.Client(ca.Spiffe("spiffe://td/client"), new ValidationOptions { Authorities = TestTls.Authorities(ca) },
+            o => o with { MaxVersion = OpenSsl.Tls13, Alpn = [http2 ? "h2" : "http/1.1"] });
+        var far = new TlsClient(plane, context);
+        End client = http2 ? new Http2End(isServer: false) : new RawEnd(s_request, 150);
+        using (var measured = new Pair(plane, far, upstream, http2 ? Http2End.Opening(isServer: false) : s_request))
+            Assert.Equal(0, measured.Measure(client, new RawEnd(s_response, 100)));
+        Assert.Equal(1, plane.Stat("http.http.downstream_cx_ssl_total"));
+    }
+
+    private static string Json(string text) => System.Text.Json.JsonSerializer.Serialize(text);
+
+    /// <summary>A socket's far end.</summary>
+    private abstract class FarEnd : IDisposable
+    {
+        internal abstract void Send(ReadOnlySpan<byte> bytes);
+
+        /// <summary>Bytes that are there; 0 for none.</summary>
+        internal abstract int Receive(Span<byte> into);
+        public abstract void Dispose();
+    }
+
+    private sealed class PlainEnd(TestPeer peer) : FarEnd
+    {
+        internal override void Send(ReadOnlySpan<byte> bytes)
+        {
+            var sent = Sockets.Send(peer.Fd, bytes);
+            if (!sent.Ok || sent.Value != bytes.Length)
+                Assert.Fail("the test's own socket is full");
+        }
+
+        internal override int Receive(Span<byte> into) => Sockets.Receive(peer.Fd, into) is { Ok: true } got ? (int)got.Value : 0;
+
+        public override void Dispose() => peer.Dispose();
+    }
+
+    /// <summary>A connection of our own over TLS, in the same loop.</summary>
+    private sealed class TlsClient : FarEnd
+    {
+        private readonly Received _received = new();
+        private readonly Connection _connection;
+
+        internal TlsClient(DataPlaneHarness plane, TlsContext context)
+        {
+            var address = plane.Listeners.Find("http")!.Sockets[0].Address;
+            var made = Sockets.OpenStream(address.Family);
+            Sockets.Connect(made.Fd, address.ToSocketAddress());
+            _connection = Connection.Connecting(plane.Loop, made.Fd, address, TlsTransport.Connect(plane.Loop, 0, context, this, [], default), _received, 0)!;
+            plane.Loop.Until(() => _received.IsConnected);
+        }
+
+        internal override void Send(ReadOnlySpan<byte> bytes) => _connection.Write(bytes);
+
+        internal override int Receive(Span<byte> into) => _received.Take(into);
+
+        public override void Dispose() => _connection.Close(Failure.None);
+
+        private sealed class Received : ConnectionHandler
+        {
+            private readonly byte[] _bytes = new byte[64 * 1024];
+            private int _length;
+
+            internal bool IsConnected { get; private set; }
+
+            internal int Take(Span<byte> into)
+            {
+                int length = _length;
+                _bytes.AsSpan(0, length).CopyTo(into);
+                _length = 0;
+                return length;
+            }
+
+            internal override void OnConnected(Connection connection) => IsConnected = true;
+
+            internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
+            {
+                data.CopyTo(_bytes.AsSpan(_length));
+                _length += data.Length;
+                return data.Length;
+            }
+
+            internal override void OnEndOfStream(Connection connection)
+            {
+            }
+
+            internal override void OnClosed(Connection connection, Failure reason)
+            {
+            }
+        }
     }
 
     /// <summary>What one end says, and when the other has said all: allocates nothing.</summary>
@@ -127,22 +237,27 @@ public class AllocationTests
     }
 
     /// <summary>A client and the server behind the proxy, turn by turn.</summary>
-    private sealed class Pair(DataPlaneHarness plane, TestPeer client, FakeUpstream upstream, byte[] opening) : IDisposable
+    private sealed class Pair(DataPlaneHarness plane, FarEnd client, FakeUpstream upstream, byte[] opening) : IDisposable
     {
+        internal Pair(DataPlaneHarness plane, TestPeer client, FakeUpstream upstream, byte[] opening)
+            : this(plane, new PlainEnd(client), upstream, opening)
+        {
+        }
+
         private readonly byte[] _buffer = new byte[64 * 1024];
 
         internal long Measure(End clientEnd, End serverEnd)
         {
-            TestPeer? server = null;
             if (opening.Length > 0 && clientEnd is Http2End)
                 client.Send(opening);
             client.Send(clientEnd.Next());
-            server = upstream.Accept();
+            var accepted = upstream.Accept();
             if (serverEnd is Http2End)
             {
-                server.Send(Http2End.Opening(isServer: true));
-                SkipPreface(server);
+                accepted.Send(Http2End.Opening(isServer: true));
+                SkipPreface(accepted);
             }
+            var server = new PlainEnd(accepted);
             Finish(server, serverEnd, clientEnd);
             Run(server, clientEnd, serverEnd, WarmUp);
             long before = GC.GetAllocatedBytesForCurrentThread();
@@ -150,32 +265,30 @@ public class AllocationTests
             return GC.GetAllocatedBytesForCurrentThread() - before;
         }
 
-        private void Run(TestPeer server, End clientEnd, End serverEnd, int count)
+        private void Run(FarEnd server, End clientEnd, End serverEnd, int count)
         {
             for (int i = 0; i < count; i++)
             {
-                Send(client, clientEnd.Next());
+                client.Send(clientEnd.Next());
                 Finish(server, serverEnd, clientEnd);
             }
         }
 
-        private void Finish(TestPeer server, End serverEnd, End clientEnd)
+        private void Finish(FarEnd server, End serverEnd, End clientEnd)
         {
             Await(server, serverEnd);
-            Send(server, serverEnd.Next());
+            server.Send(serverEnd.Next());
             Await(client, clientEnd);
             plane.Loop.Step(2);
         }
 
-        private void Await(TestPeer peer, End end)
+        private void Await(FarEnd peer, End end)
         {
             int length = 0;
             for (int turn = 0; turn < 10_000; turn++)
             {
                 plane.Loop.Step();
-                var got = Sockets.Receive(peer.Fd, _buffer.AsSpan(length));
-                if (got.Ok)
-                    length += (int)got.Value;
+                length += peer.Receive(_buffer.AsSpan(length));
                 if (length > 0 && end.IsComplete(_buffer.AsSpan(0, length)))
                     return;
             }
@@ -189,13 +302,6 @@ public class AllocationTests
                 server.Receive(H2.Preface.Length - server.Received.Count);
                 return server.Received.Count == H2.Preface.Length;
             });
-        }
-
-        private static void Send(TestPeer peer, ReadOnlySpan<byte> bytes)
-        {
-            var sent = Sockets.Send(peer.Fd, bytes);
-            if (!sent.Ok || sent.Value != bytes.Length)
-                Assert.Fail("the test's own socket is full");
         }
 
         public void Dispose() => client.Dispose();

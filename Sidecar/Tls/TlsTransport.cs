@@ -407,6 +407,9 @@ internal sealed unsafe class TlsTransport : Transport
                 result = Receive(fd, Math.Max(into.Length, ReceiveBytesMin), out emptied);
                 if (result.Status == IoStatus.Ok)
                     continue;
+                // RFC 8446 section 6.1: without close_notify anybody may have ended it, so it is not the end of what the peer had to say.
+                if (result.Status == IoStatus.EndOfStream)
+                    result = IoResult.Failed(Errno.ECONNRESET);
                 break;
             }
             if (error == OpenSsl.ErrorZeroReturn)
