@@ -68,4 +68,95 @@ public class CommandLineTests
         Assert.Equal(2, ValidateCommand.Run(arguments, _output, _errors));
         Assert.Equal($"sidecar validate: {problem}{_errors.NewLine}", _errors.ToString());
     }
+
+    // ---- flags of Envoy -----------------------------------------------------------------------------------------
+
+    public static TheoryData<string> EnvoysFlags()
+    {
+        var names = new TheoryData<string>();
+        foreach (var flag in EnvoyFlags.All)
+            names.Add(flag.Name);
+        return names;
+    }
+
+    /// <summary>Each is taken, so that it is the missing file that ends the command; or refused with what is so instead.</summary>
+    [Theory]
+    [MemberData(nameof(EnvoysFlags))]
+    public void Run_FlagOfEnvoy_IsTakenOrRefusedWithAdvice(string name)
+    {
+        var flag = EnvoyFlags.Find(name)!;
+        string[] given = flag.HasValue ? [name, flag.Accepts?[0] ?? "1"] : [name];
+        Assert.Equal(flag.IsRefused ? 2 : 1, RunCommand.Run(["-c", "/nonexistent/bootstrap.json", .. given], _output, _errors));
+        Assert.StartsWith(flag.IsRefused ? $"sidecar run: {name}: {flag.Note}" : "sidecar run: /nonexistent/bootstrap.json", _errors.ToString());
+    }
+
+    [Fact]
+    public void Run_AsIstiosAgentStartsEnvoy_IsUnderstood()
+    {
+        Assert.Equal(1, RunCommand.Run(
+            [
+                "-c", "/nonexistent/bootstrap.json", "--drain-time-s", "45", "--drain-strategy", "immediate", "--local-address-ip-version", "v4", "--file-flush-interval-msec",
+                "1000", "--disable-hot-restart", "--allow-unknown-static-fields", "-l", "warning", "--component-log-level", "misc:error", "--skip-deprecated-logs",
+                "--concurrency", "2",
+            ], _output, _errors));
+        Assert.StartsWith("sidecar run: /nonexistent/bootstrap.json", _errors.ToString());
+        Sidecar.Telemetry.Log.Level = Sidecar.Telemetry.LogLevel.Info;
+    }
+
+    [Theory]
+    [InlineData("flag '--disable-hot-restart' takes no value", "-c", "a", "--disable-hot-restart=1")]
+    [InlineData("--mode must be serve or validate, is 'init_only'", "-c", "a", "--mode", "init_only")]
+    [InlineData("--config-yaml: YAML is not read; convert it to JSON", "--config-yaml", "admin: {}")]
+    [InlineData("--config-yaml is not merged with another configuration: give one of --snapshot, -c and --config-yaml", "-c", "a", "--config-yaml", "{}")]
+    [InlineData("--restart-epoch must be 0, is '1': a new process does not take over from an old one: start it beside, and end the old one with SIGTERM, which drains", "-c", "a", "--restart-epoch", "1")]
+    public void Run_MistakeWithAFlagOfEnvoy_IsOneLine(string problem, params string[] arguments)
+    {
+        Assert.Equal(2, RunCommand.Run(arguments, _output, _errors));
+        Assert.Equal($"sidecar run: {problem}{_errors.NewLine}", _errors.ToString());
+    }
+
+    // ---- validate says what run would -----------------------------------------------------------------------------
+
+    private const string Ads = """
+        {"node": {"id": "a", "cluster": "b"}, "dynamic_resources": {"lds_config": {"ads": {}, "resource_api_version": "V3"}, "cds_config": {"ads": {}, "resource_api_version": "V3"},
+         "ads_config": {"api_type": "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": true, "grpc_services": [{"envoy_grpc": {"cluster_name": "plane"}}]}}}
+        """;
+
+    [Fact]
+    public void Validate_ControlPlaneInNoCluster_IsRefused_AsRunDoes()
+    {
+        using var folder = new Harness.TestFolder();
+        string path = folder.Write("b.json", Ads);
+        string problem = $"{path}: bootstrap: dynamic_resources: unknown cluster 'plane': add it to static_resources.clusters";
+        Assert.Equal(1, ValidateCommand.Run([path], _output, _errors));
+        Assert.Equal($"error: {problem}{_errors.NewLine}", _errors.ToString());
+        // Fields that ask for what is done anyway are no noise.
+        Assert.Equal($"REFUSED: 0 listeners, 0 clusters, 0 resources; 1 error, 0 without effect{_output.NewLine}", _output.ToString());
+        _errors.GetStringBuilder().Clear();
+        Assert.Equal(1, RunCommand.Run(["-c", path], _output, _errors));
+        Assert.Equal($"sidecar run: {problem}{_errors.NewLine}", _errors.ToString());
+        _errors.GetStringBuilder().Clear();
+        Assert.Equal(1, RunCommand.Run(["--config-yaml", Ads, "--mode", "validate"], _output, _errors));
+        Assert.Equal($"error: {problem.Replace(path, "--config-yaml")}{_errors.NewLine}", _errors.ToString());
+    }
+
+    [Fact]
+    public void Validate_EmptyBootstrap_IsOne_WhenItIsCalledOne()
+    {
+        using var folder = new Harness.TestFolder();
+        string path = folder.Write("b.json", "{}");
+        Assert.Equal(0, ValidateCommand.Run(["-c", path], _output, _errors));
+        Assert.Equal($"OK: 0 listeners, 0 clusters, 0 resources; 0 errors, 0 without effect{_output.NewLine}", _output.ToString());
+        Assert.Equal(1, ValidateCommand.Run(["--snapshot", path], _output, _errors));
+    }
+
+    [Fact]
+    public void Validate_WhatHasNoEffect_IsSaidOnce()
+    {
+        using var folder = new Harness.TestFolder();
+        Assert.Equal(0, ValidateCommand.Run([folder.Write("b.json", """{"stats_sinks": [{"name": "x"}], "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1, "ipv4_compat": true}}}}""")], _output, _errors));
+        var lines = _output.ToString().Split('\n');
+        Assert.Equal(lines.Length, new System.Collections.Generic.HashSet<string>(lines).Count);
+        Assert.Contains(lines, line => line.Contains("stats_sinks"));
+    }
 }

@@ -22,7 +22,9 @@ internal sealed class CommandLine
     /// <param name="args">As given.</param>
     /// <param name="known">Flags that take a value, each with the name it is known by.</param>
     /// <param name="positionalMax">How many arguments that are no flags there may be.</param>
-    internal static CommandLine Parse(string command, IReadOnlyList<string> args, IReadOnlyDictionary<string, string> known, int positionalMax = 0)
+    /// <param name="switches">Flags without a value; one that is given has the value "true".</param>
+    internal static CommandLine Parse(
+        string command, IReadOnlyList<string> args, IReadOnlyDictionary<string, string> known, int positionalMax = 0, IReadOnlySet<string>? switches = null)
     {
         var line = new CommandLine();
         for (int i = 0; i < args.Count; i++)
@@ -42,6 +44,14 @@ internal sealed class CommandLine
             }
             int equals = arg.IndexOf('=');
             string flag = equals < 0 ? arg : arg[..equals];
+            if (switches?.Contains(flag) == true)
+            {
+                if (equals >= 0)
+                    line.Problem ??= $"flag '{flag}' takes no value";
+                else if (!line._values.TryAdd(flag, "true"))
+                    line.Problem ??= $"flag '{flag}' is given twice";
+                continue;
+            }
             if (!known.TryGetValue(flag, out string? name))
             {
                 line.Problem ??= $"unknown flag '{flag}'; see sidecar {command} --help";

@@ -27,6 +27,45 @@ public class AdminEndpointsTests : IDisposable
     }
 
     [Fact]
+    public void ClientsThatSayNothing_DoNotLockTheOperatorOut()
+    {
+        var silent = new System.Collections.Generic.List<TestPeer>();
+        for (int i = 0; i < 300; i++)
+        {
+            silent.Add(_server.Connect());
+            // No more at once than the socket's backlog takes.
+            if (i % 50 == 49)
+                _server.Ask("/ready");
+        }
+        // The oldest made room, and none was turned away.
+        _server.Until(() => silent.Take(40).All(peer => { peer.Receive(); return peer.End; }));
+        Assert.All(silent.Skip(100), peer => { peer.Receive(); Assert.False(peer.End); });
+        Assert.Equal(200, _server.Ask("/ready").Status);
+        silent.ForEach(peer => peer.Dispose());
+    }
+
+    [Theory]
+    [InlineData("", Sidecar.Admin.AdminConnection.HeadMs)]
+    [InlineData("GET /ready HTTP/1.1\r\nhost: adm", Sidecar.Admin.AdminConnection.HeadMs)]
+    [InlineData("GET /ready HTTP/1.1\r\nhost: admin\r\n\r\n", Sidecar.Admin.AdminConnection.IdleMs)]
+    public void ClientThatGoesNoFurther_IsClosedInTime(string sent, int afterMs)
+    {
+        using var client = _server.Connect();
+        client.Send(sent);
+        bool isWhole = sent.EndsWith("\r\n\r\n", StringComparison.Ordinal);
+        _server.Until(() => client.Read().EndsWith(isWhole ? "LIVE\n" : "", StringComparison.Ordinal));
+        for (int i = 0; i < 5; i++)
+            _server.Server.Loop.Turn(0);
+        _server.Clock.Advance(afterMs - 1);
+        for (int i = 0; i < 5; i++)
+            _server.Server.Loop.Turn(0);
+        client.Receive();
+        Assert.False(client.End);
+        _server.Clock.Advance(1);
+        _server.Until(() => { client.Receive(); return client.End; });
+    }
+
+    [Fact]
     public void HealthcheckFail_NotReady_UntilOk()
     {
         Assert.Equal("OK\n", _server.Ask("/healthcheck/fail", "POST").Body);

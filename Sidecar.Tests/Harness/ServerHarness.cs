@@ -19,7 +19,7 @@ internal sealed class ServerHarness : IDisposable
     {
         string path = _folder.Write("snapshot.json", snapshot.ToString());
         Server = new ProxyServer(
-            new ServerOptions { SnapshotPath = path, AdminAddress = Address.Loopback(0), ReadinessAddress = null, PrometheusAddress = null }, new ManualClock());
+            new ServerOptions { SnapshotPath = path, AdminAddress = Address.Loopback(0), ReadinessAddress = null, PrometheusAddress = null }, Clock);
         Assert.Empty(Server.Start());
         _admin = new AdminServer(Server, Address.Loopback(0));
         Assert.Null(_admin.Start());
@@ -27,6 +27,10 @@ internal sealed class ServerHarness : IDisposable
     }
 
     internal ProxyServer Server { get; }
+    internal ManualClock Clock { get; } = new();
+
+    /// <summary>A connection to the admin pages on which the test writes by hand.</summary>
+    internal TestPeer Connect() => TestPeer.Connect(_admin.Address);
 
     /// <summary>Replaces the snapshot and has it applied.</summary>
     internal void Change(string text)

@@ -21,8 +21,14 @@ internal sealed class AdminServer : IAcceptHandler
     /// <summary>More connections at once than any operator has; a flood here must not take descriptors from traffic.</summary>
     private const int ConnectionsMax = 256;
 
+    /// <summary>So many more are kept free for who comes next: of those that wait for something from their client, the oldest gives way.</summary>
+    private const int SparesMin = 8;
+
     private readonly EventLoop _loop;
     private readonly ConnectionLimit _limit = new(ConnectionsMax);
+
+    // Oldest first.
+    private readonly LinkedList<AdminConnection> _connections = new();
     private ListenSocket? _socket;
 
     internal AdminServer(ProxyServer server, Address address)
@@ -58,7 +64,32 @@ internal sealed class AdminServer : IAcceptHandler
     {
         var connection = new AdminConnection(this, _loop);
         if (!connection.Open(fd, peer, _limit))
+        {
             _limit.Give();
+            return;
+        }
+        connection.Place = _connections.AddLast(connection);
+        if (_connections.Count > ConnectionsMax - SparesMin)
+            EvictOldest();
+    }
+
+    // Whoever opens connections and says nothing must not lock the operator out.
+    private void EvictOldest()
+    {
+        foreach (var connection in _connections)
+        {
+            if (!connection.TryEvict())
+                continue;
+            return;
+        }
+    }
+
+    /// <summary>A connection is gone.</summary>
+    internal void Forget(AdminConnection connection)
+    {
+        if (connection.Place is { } place)
+            _connections.Remove(place);
+        connection.Place = null;
     }
 
     public void OnAcceptOverflow(ListenSocket socket) => Log.Warning("admin", $"more than {ConnectionsMax} connections, closing the newest");
@@ -85,8 +116,16 @@ internal sealed record AdminResponse(int Status, string ContentType, byte[] Body
 }
 
 /// <summary>One connection to the admin pages: requests one after the other.</summary>
-internal sealed class AdminConnection : ConnectionHandler
+/// <remarks>
+/// A client has its time for each step: HeadMs for a request from its first byte on, and for the first one from the connection's beginning; StallMs
+/// without taking a byte of the answer; IdleMs between requests. While a page is being made no clock runs.
+/// </remarks>
+internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
 {
+    internal const int HeadMs = 15_000;
+    internal const int StallMs = 30_000;
+    internal const int IdleMs = 60_000;
+
     private readonly AdminServer _admin;
     private readonly EventLoop _loop;
     private readonly Events _events;
@@ -94,7 +133,14 @@ internal sealed class AdminConnection : ConnectionHandler
     private readonly BufferChain _output;
     private Connection? _connection;
     private Http1ServerCodec? _codec;
+    private readonly LoopTimer _patience;
     private bool _paused;
+
+    // A request is being answered; its answer is on the way; nothing has come since the last answer.
+    private bool _answering;
+    private bool _sending;
+    private bool _idle;
+    private long _sentBefore;
 
     internal AdminConnection(AdminServer admin, EventLoop loop)
     {
@@ -103,6 +149,45 @@ internal sealed class AdminConnection : ConnectionHandler
         _events = new Events(this);
         _request = new Request(this);
         _output = new BufferChain(loop.Slab);
+        _patience = new LoopTimer(this);
+    }
+
+    /// <summary>Among the server's connections.</summary>
+    internal LinkedListNode<AdminConnection>? Place { get; set; }
+
+    // ---- patience -----------------------------------------------------------------------------------------------
+
+    public void OnTimer(LoopTimer timer)
+    {
+        if (_connection is not { } connection)
+            return;
+        if (_sending && connection.BytesSent != _sentBefore)
+        {
+            _sentBefore = connection.BytesSent;
+            _loop.Schedule(_patience, StallMs);
+            return;
+        }
+        connection.Close(_idle ? Failure.ConnectionIdleTimeout : _sending ? Failure.StreamIdleTimeout : Failure.RequestHeaderTimeout);
+    }
+
+    /// <summary>Makes room for another client; false while this one is being answered.</summary>
+    internal bool TryEvict()
+    {
+        if (_answering || _connection is null)
+            return false;
+        // At once: it is told of its end only when this turn is over.
+        _admin.Forget(this);
+        _connection.Close(Failure.ConnectionIdleTimeout);
+        return true;
+    }
+
+    internal override void OnFlushed(Connection connection)
+    {
+        if (!_sending)
+            return;
+        _sending = _answering = false;
+        _idle = true;
+        _loop.Schedule(_patience, IdleMs);
     }
 
     internal bool Open(int fd, in Address peer, ConnectionLimit limit)
@@ -112,12 +197,18 @@ internal sealed class AdminConnection : ConnectionHandler
             return false;
         _connection.Limit = limit;
         _codec = new Http1ServerCodec(_output, _events, Http1Options.ServerDefaults with { AcceptHttp10 = true });
+        _loop.Schedule(_patience, HeadMs);
         return true;
     }
 
     internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
     {
         var codec = _codec!;
+        if (_idle)
+        {
+            _idle = false;
+            _loop.Schedule(_patience, HeadMs);
+        }
         if (!codec.WantsInput)
         {
             Pause();
@@ -150,6 +241,8 @@ internal sealed class AdminConnection : ConnectionHandler
     internal override void OnClosed(Connection connection, Failure reason)
     {
         _connection = null;
+        _loop.Cancel(_patience);
+        _admin.Forget(this);
         _codec!.OnConnectionLost(Failure.DownstreamDisconnect);
         _output.Clear();
     }
@@ -173,6 +266,9 @@ internal sealed class AdminConnection : ConnectionHandler
         var request = Parse(head);
         bool isHead = head.Method == Method.Head;
         long id = stream.Id;
+        _answering = true;
+        _sending = false;
+        _loop.Cancel(_patience);
         AdminEndpoints.Answer(_admin.Server, request, response =>
         {
             if (_connection is not null && _request.Stream == stream && stream.Id == id)
@@ -199,6 +295,9 @@ internal sealed class AdminConnection : ConnectionHandler
     {
         if (_connection is not { } connection)
             return;
+        _sending = true;
+        _sentBefore = connection.BytesSent;
+        _loop.Schedule(_patience, StallMs);
         Flush(connection);
         if (_codec!.IsFinished)
             connection.CloseAfterFlush(1000);

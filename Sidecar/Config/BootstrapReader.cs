@@ -25,7 +25,8 @@ internal sealed record BootstrapFacts(string NodeId, string NodeCluster, ReadOnl
 /// <summary>What the command line says about the node, in place of the bootstrap; null where it says nothing.</summary>
 /// <param name="NodeId">--service-node.</param>
 /// <param name="NodeCluster">--service-cluster.</param>
-internal readonly record struct NodeOverrides(string? NodeId, string? NodeCluster);
+/// <param name="NodeZone">--service-zone: node.locality.zone.</param>
+internal readonly record struct NodeOverrides(string? NodeId, string? NodeCluster, string? NodeZone = null);
 
 /// <summary>Reads <see cref="BootstrapFacts"/>. Its dynamic_resources are read where discovery is done.</summary>
 internal static class BootstrapReader
@@ -104,6 +105,8 @@ internal static class BootstrapReader
     {
         node.Id = overrides.NodeId ?? node.Id;
         node.Cluster = overrides.NodeCluster ?? node.Cluster;
+        if (overrides.NodeZone is { } zone)
+            (node.Locality ??= new WireCore.Locality()).Zone = zone;
         if (node.UserAgentName.Length == 0)
             node.UserAgentName = UserAgent;
         if (node.UserAgentVersionTypeCase == WireCore.Node.UserAgentVersionTypeOneofCase.None && version.Length > 0)

@@ -36,7 +36,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private readonly List<PushRecord> _warming = [];
     private readonly HashSet<string> _confirmed = [];
     private readonly Dictionary<string, string> _versions = [];
-    private HashSet<ConfigError> _toldErrors = [];
+    private readonly ErrorLog _errors = new();
     private DiscoverySource? _source;
     private NamedSubscriptions? _named;
     private LastGoodFile? _lastGood;
@@ -143,33 +143,15 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         AddBindErrors(result);
         record.OnTranslated(result, result.Errors.Count, _loop.NowNs);
         record.OnTaken(result);
-        Tell(result.Errors);
+        // Nothing is in use before the first file: its errors end the start, which prints them.
+        Rejections += _errors.Tell(path, result.Errors, isSilent: Snapshot.Number == 0);
+        LastErrors = result.Errors;
         if (result.Changed > 0)
         {
             Journal.Add(record);
             _warming.Add(record);
         }
         return result;
-    }
-
-    /// <summary>
-    /// Logs each error once until it is mended: a file that is written every second must not fill the log with the one mistake in it. Where in
-    /// the file it stands does not make it another error. Nothing is in use before the first file: its errors end the start.
-    /// </summary>
-    private void Tell(List<ConfigError> errors)
-    {
-        var told = new HashSet<ConfigError>(errors.Count);
-        foreach (var error in errors)
-        {
-            var what = error with { Line = 0, Column = 0 };
-            if (!told.Add(what) || _toldErrors.Contains(what))
-                continue;
-            Rejections++;
-            if (Snapshot.Number > 0)
-                Log.Error("config", $"{error}; the version in use stays");
-        }
-        _toldErrors = told;
-        LastErrors = errors;
     }
 
     /// <summary>Gives the workers what they do not have yet.</summary>
@@ -411,8 +393,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             if (!IsServing)
                 Starting?.Invoke();
             Warming.ReleaseListeners();
-            foreach (var error in Warming.BindErrors)
-                Log.Error("config", error.ToString());
+            _errors.Tell("bind", Warming.BindErrors);
         }
         _awaitsSecrets &= !IsAllWarm;
         Flush();
@@ -470,8 +451,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         }
         LastErrors = errors;
         Rejections += errors.Count;
-        foreach (var error in errors)
-            Log.Error("config", $"{error}; the version in use stays");
+        _errors.Tell(update.TypeUrl + origin, errors, update.IsDelta ? Touched(update, errors, result) : null);
         // Endpoints change all the time; a push of them is told only to who asks for details, unless something is wrong with it.
         var level = update.TypeUrl == ResourceTypes.ClusterLoadAssignment && record.Refused == 0 ? LogLevel.Debug : LogLevel.Info;
         if (!Log.IsEnabled(level))
@@ -482,6 +462,20 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             Log.Debug("config", text);
         else
             Log.Info("config", text);
+    }
+
+    /// <summary>The resources that an update says something new of, as errors call them.</summary>
+    private static HashSet<string> Touched(DiscoveryUpdate update, List<ConfigError> errors, SnapshotBuilder.Result result)
+    {
+        string noun = ResourceTypes.Noun(update.TypeUrl) + " ";
+        var touched = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var error in errors)
+            touched.Add(error.Resource);
+        foreach (var state in result.Accepted)
+            touched.Add(noun + state.Name);
+        foreach (string name in update.Removed)
+            touched.Add(noun + name);
+        return touched;
     }
 
     private static IReadOnlyList<ResourceRejection> Rejected(string typeUrl, SnapshotBuilder.Result result)
@@ -508,8 +502,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             var result = _builder.Take(typeUrl, resources.FindAll(r => r.TypeUrl == typeUrl), []);
             Warming.Take(result);
             AddBindErrors(result);
-            foreach (var error in result.Errors)
-                Log.Error("config", error.ToString());
+            _errors.Tell(file.Path + typeUrl, result.Errors);
             count += result.Accepted.Count;
         }
         Log.Warning("config", $"serving the last good configuration, {count} resources from {file.Path}, until the control plane answers");

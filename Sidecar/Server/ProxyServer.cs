@@ -106,11 +106,11 @@ internal sealed class ProxyServer : ITimerOwner
         };
         var sources = new SourceFactory(Loop, Config.ControlClusters, facts?.Node ?? default, Stats, new FastRandom(Entropy.Next()));
         // A snapshot has everything there is.
-        if (_options.BootstrapPath is not null)
+        if (_options.IsBootstrap)
             Config.AllowNamed((origin, target, statPrefix) => sources.Make(origin, target, s_noTimeouts, statPrefix)!, discovery?.Ads is not null);
         if (discovery is not null)
             Config.ExpectDiscovery();
-        var result = Config.TakeFile(set, Source, isStatic: _options.BootstrapPath is not null);
+        var result = Config.TakeFile(set, Source, isStatic: _options.IsBootstrap);
         if (result.Errors.Count > 0)
             return result.Errors;
         if (discovery is null)
@@ -226,7 +226,7 @@ internal sealed class ProxyServer : ITimerOwner
             return;
         long startNs = Loop.NowNs;
         RefreshSecretFiles();
-        var result = Config.TakeFile(Read(out _, out _), Source, isStatic: _options.BootstrapPath is not null);
+        var result = Config.TakeFile(Read(out _, out _), Source, isStatic: _options.IsBootstrap);
         Config.Flush();
         ConfigReloads++;
         if (result.Changed > 0 || result.Errors.Count > 0)
@@ -343,18 +343,18 @@ internal sealed class ProxyServer : ITimerOwner
 
     private ResourceSet Read(out BootstrapFacts? facts, out DiscoveryConfig? discovery)
     {
-        var set = _options.BootstrapPath is { } bootstrap
-            ? ResourceReader.ReadBootstrap(bootstrap, isKept: Bootstrap is null)
+        var set = _options.BootstrapText is { } text ? ResourceReader.ReadDocument(text, Source)
+            : _options.BootstrapPath is { } bootstrap ? ResourceReader.ReadBootstrap(bootstrap, isKept: Bootstrap is null)
             : ResourceReader.Read(_options.SnapshotPath!);
         Bootstrap ??= set.Bootstrap;
-        if (_options.BootstrapPath is null)
+        if (!_options.IsBootstrap)
             BuiltInListeners.AddTo(set, _options);
-        facts = Bootstrap is null ? null : BootstrapReader.Read(Bootstrap, new NodeOverrides(_options.NodeId, _options.NodeCluster), ProductVersion.Text);
+        facts = Bootstrap is null ? null : BootstrapReader.Read(Bootstrap, new NodeOverrides(_options.NodeId, _options.NodeCluster, _options.NodeZone), ProductVersion.Text);
         discovery = BootstrapDiscovery.Read(set, facts);
         return set;
     }
 
-    private string Source => _options.BootstrapPath ?? _options.SnapshotPath!;
+    private string Source => _options.BootstrapPath ?? _options.SnapshotPath ?? "--config-yaml";
 
     private void OnAllApplied()
     {

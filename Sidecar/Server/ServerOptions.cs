@@ -11,6 +11,12 @@ internal sealed record ServerOptions
     /// <summary>An Envoy bootstrap; read once.</summary>
     internal string? BootstrapPath { get; init; }
 
+    /// <summary>A bootstrap given on the command line instead.</summary>
+    internal byte[]? BootstrapText { get; init; }
+
+    /// <summary>A bootstrap, and no snapshot.</summary>
+    internal bool IsBootstrap => BootstrapPath is not null || BootstrapText is not null;
+
     /// <summary>Where the last good configuration of a control plane is kept; null: it is not.</summary>
     internal string? CacheFolder { get; init; }
 
@@ -30,4 +36,5 @@ internal sealed record ServerOptions
     /// <summary>Who we are to control planes, in place of the bootstrap's node; null: as it says.</summary>
     internal string? NodeId { get; init; }
     internal string? NodeCluster { get; init; }
+    internal string? NodeZone { get; init; }
 }

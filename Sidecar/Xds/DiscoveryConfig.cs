@@ -132,6 +132,8 @@ internal sealed record DiscoveryConfig
                 return null;
             if (source.InitialFetchTimeout is { } timeout)
                 _fetchTimeoutsMs[typeUrl] = _problems.Milliseconds(timeout, 0, path + ".initial_fetch_timeout");
+            if (source.ResourceApiVersion == WireCore.ApiVersion.V2)
+                _problems.Reject(path + ".resource_api_version", "must be V3: control planes are asked for v3 only");
             switch (source.ConfigSourceSpecifierCase)
             {
                 case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads:

@@ -24,6 +24,9 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     /// <summary>error_detail: everything refused is named, up to this; control planes log it.</summary>
     private const int DetailBytesMax = 64 * 1024;
 
+    /// <summary>The same for the log, where each refusal has a line of its own besides.</summary>
+    internal const int LoggedBytesMax = 1024;
+
     /// <summary>First and longest wait before a refusal of what was refused already.</summary>
     private const int RepeatedRefusalFirstMs = 50;
     private const int RepeatedRefusalMaxMs = 1000;
@@ -194,7 +197,7 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     }
 
     /// <summary>"Error adding/updating cluster(s) a: connect_timeout: must be positive, b: …", as Envoy words it, with the field's path.</summary>
-    internal static string Detail(string typeUrl, IReadOnlyList<ResourceRejection> rejections)
+    internal static string Detail(string typeUrl, IReadOnlyList<ResourceRejection> rejections, int bytesMax = DetailBytesMax)
     {
         var text = new StringBuilder("Error adding/updating ").Append(ResourceTypes.Noun(typeUrl)).Append("(s) ");
         for (int i = 0; i < rejections.Count; i++)
@@ -202,7 +205,7 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
             var rejection = rejections[i];
             if (i > 0)
                 text.Append(", ");
-            if (text.Length > DetailBytesMax)
+            if (text.Length > bytesMax)
                 return text.Append(CultureInfo.InvariantCulture, $"and {rejections.Count - i} more").ToString();
             if (rejection.Name.Length > 0)
                 text.Append(rejection.Name).Append(": ");

@@ -36,6 +36,9 @@ internal sealed record GrpcSourceConfig(GrpcTarget Target, string Service, strin
 /// <remarks>Control loop.</remarks>
 internal sealed class GrpcSource : SubscribingSource
 {
+    /// <summary>Of the resources that a control plane says it cannot give, so many are named.</summary>
+    private const int LoggedErrorsMax = 20;
+
     private readonly GrpcSourceConfig _config;
     private readonly Clusters _clusters;
     private readonly DiscoveryProtocol _protocol;
@@ -48,6 +51,7 @@ internal sealed class GrpcSource : SubscribingSource
     private readonly LoopWork _send;
     private readonly StatsCells _stats;
     private readonly HashSet<string> _unknownTypes = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _loggedRefusals = new(StringComparer.Ordinal);
     private GrpcCall? _call;
     private string _controlPlane = "";
 
@@ -179,20 +183,30 @@ internal sealed class GrpcSource : SubscribingSource
                 Log.Warning("config", $"{Source} sent type URL '{response.TypeUrl}', to which nobody is subscribed; ignored");
             return;
         }
-        foreach (var error in response.Errors)
-            Log.Warning("config", $"{Source} cannot give {ResourceTypes.Noun(subscription.TypeUrl)} {error.Name}: {error.Reason}");
+        for (int i = 0; i < response.Errors.Count && i < LoggedErrorsMax; i++)
+            Log.Warning("config", $"{Source} cannot give {ResourceTypes.Noun(subscription.TypeUrl)} {response.Errors[i].Name}: {response.Errors[i].Reason}");
+        if (response.Errors.Count > LoggedErrorsMax)
+            Log.Warning("config", $"{Source} cannot give {response.Errors.Count - LoggedErrorsMax} more");
         // An answer is what a control plane is for: the next attempt begins with the shortest wait.
         _backoff.Reset();
         _choice.OnAnswer();
         var rejections = Deliver(subscription, response, Source);
         if (IsStopped || _call is null)
             return;
-        if (rejections.Count > 0)
-            Log.Warning("config", $"{Source}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
+        LogRefusal(subscription.TypeUrl, rejections);
         if (_protocol.OnAnswer(subscription, response, rejections, Loop.NowMs))
             SendAtTurnEnd();
         else
             GiveUp(GrpcStatus.ResourceExhausted, $"{DiscoveryProtocol.AcknowledgementsMax} acknowledgements are not taken");
+    }
+
+    // A control plane that is refused may well say the same again, and again.
+    private void LogRefusal(string typeUrl, IReadOnlyList<ResourceRejection> rejections)
+    {
+        string text = rejections.Count == 0 ? "" : DiscoveryProtocol.Detail(typeUrl, rejections, DiscoveryProtocol.LoggedBytesMax);
+        if (text.Length > 0 && text != _loggedRefusals.GetValueOrDefault(typeUrl))
+            Log.Warning("config", $"{Source}: {text}");
+        _loggedRefusals[typeUrl] = text;
     }
 
     private sealed class Events(GrpcSource owner) : GrpcCallEvents

@@ -86,7 +86,7 @@ internal sealed class PathSource : SubscribingSource
         }
         var rejections = Deliver(subscription, response, _origin.Path);
         if (rejections.Count > 0)
-            Log.Warning("config", $"{_origin.Path}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
+            Log.Warning("config", $"{_origin.Path}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections, DiscoveryProtocol.LoggedBytesMax)}");
     }
 
     private void Fail(Subscription subscription, string reason)

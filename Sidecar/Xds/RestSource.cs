@@ -173,7 +173,7 @@ internal sealed class RestSource : SubscribingSource, IHttpCallEvents
         _controlPlane = response.ControlPlane.Length > 0 ? response.ControlPlane : _controlPlane;
         var rejections = Deliver(subscription, response, source);
         if (rejections.Count > 0)
-            Warn($"REST config for {_config.Path} rejected: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections)}");
+            Warn($"REST config for {_config.Path} rejected: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections, DiscoveryProtocol.LoggedBytesMax)}");
         else
             _told = "";
     }
