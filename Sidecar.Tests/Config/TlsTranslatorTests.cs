@@ -75,7 +75,9 @@ public sealed class TlsTranslatorTests : IDisposable
     [Theory]
     [InlineData("""{}""", Down + ".tls_certificates", "No TLS certificates found for server context")]
     [InlineData("""{"require_sni":true}""", "require_sni", "is not supported")]
-    [InlineData("""{"ocsp_staple_policy":"MUST_STAPLE"}""", "ocsp_staple_policy", "not stapled")]
+    [InlineData("""{"common_tls_context":{"key_log":{"path":""}}}""", Down + ".key_log.path", "at least 1 characters")]
+    [InlineData("""{"common_tls_context":{"key_log":{"path":"/x","local_address_range":[{"address_prefix":"a"}]}}}""", Down + ".key_log.local_address_range[0]", "is not an address range")]
+    [InlineData("""{"common_tls_context":{"tls_certificates":[{"ocsp_staple":{"inline_string":"x"}}]}}""", Down + ".tls_certificates[0].ocsp_staple", "cannot be provided via inline_string")]
     [InlineData("""{"common_tls_context":{"tls_params":{"tls_minimum_protocol_version":"TLSv1_3","tls_maximum_protocol_version":"TLSv1_2"}}}""", Down + ".tls_params.tls_minimum_protocol_version", "must not be above")]
     [InlineData("""{"common_tls_context":{"tls_params":{"compliance_policies":["FIPS_202205"]}}}""", Down + ".tls_params.compliance_policies", "is not supported")]
     [InlineData("""{"common_tls_context":{"alpn_protocols":[""]}}""", Down + ".alpn_protocols[0]", "1 to 255")]
@@ -245,6 +247,39 @@ public sealed class TlsTranslatorTests : IDisposable
         Assert.Single(Downstream(keys(80)).Options.TicketKeys);
         Refused(scope => DownstreamSlot(keys(48), scope), Down, "Incorrect TLS session ticket key length. Length 48, expected length 80.");
     }
+
+    // ---- OCSP and key log -------------------------------------------------------------------------------------------------
+
+    [Fact]
+    public void OcspStaple_IsRead_AndAMissingOneIsRefusedWhereItMustBe()
+    {
+        byte[] response = _ca.Ocsp(_cert, new DateTimeOffset(2024, 1, 1, 0, 0, 0, TimeSpan.Zero), new DateTimeOffset(2024, 2, 1, 0, 0, 0, TimeSpan.Zero));
+        var context = Downstream(Stapled(response, "MUST_STAPLE"));
+        Assert.Equal(OcspPolicy.Must, context.Options.OcspPolicy);
+        Assert.Equal(new DateTimeOffset(2024, 2, 1, 0, 0, 0, TimeSpan.Zero).ToUnixTimeSeconds(), context.Certificates[0].Staple!.NextUpdateUnixS);
+
+        Refused(scope => DownstreamSlot("""{"ocsp_staple_policy":"MUST_STAPLE",""" + Own()[1..], scope), Down + ".tls_certificates", "Required OCSP response is missing from TLS context");
+        Refused(scope => DownstreamSlot(Stapled(_ca.Ocsp(_ca.Server("b.test"), default, null)), scope), Down + ".tls_certificates[0]", "OCSP response does not match its TLS certificate");
+    }
+
+    [Fact]
+    public void KeyLog_IsOpenedWithTheContext()
+    {
+        string log = $$"""{"common_tls_context":{"key_log":{"path":"PATH"},"tls_certificates":[{{Certificate()}}]} }""";
+        Assert.NotNull(Downstream(log.Replace("PATH", _folder.PathOf("keys"))).Options.KeyLog);
+        Assert.True(File.Exists(_folder.PathOf("keys")));
+        Refused(scope => DownstreamSlot(log.Replace("PATH", _folder.PathOf("no/such/folder")), scope), Down + ".key_log", "unable to open file");
+    }
+
+    [Theory]
+    [InlineData("{}", true)]
+    [InlineData("""{"enforce_rsa_key_usage":true}""", true)]
+    [InlineData("""{"enforce_rsa_key_usage":false}""", false)]
+    public void KeyUsage_IsEnforcedUnlessToldOtherwise(string json, bool enforced) => Assert.Equal(enforced, Upstream(json).Options.EnforceKeyUsage);
+
+    private string Stapled(byte[] response, string policy = "LENIENT_STAPLING") => $$"""
+        {"ocsp_staple_policy":"{{policy}}","common_tls_context":{"tls_certificates":[{"ocsp_staple":{"inline_bytes":"{{Convert.ToBase64String(response)}}"},{{Certificate()[1..]}}]} }
+        """;
 
     // ---- tools ----------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
 using System;
+using System.Formats.Asn1;
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
@@ -78,9 +79,12 @@ internal sealed class TestCa : IDisposable
     /// <param name="from">When it becomes valid, instead of long ago.</param>
     /// <param name="until">When it expires, instead of far in the future.</param>
     /// <param name="rawNames">The subject alternative names extension in DER, as it is, instead of <paramref name="names"/>.</param>
+    /// <param name="keyUsage">What its key may be used for.</param>
+    /// <param name="mustStaple">It asks not to be shown without an OCSP response.</param>
     internal TestCert Sign(
         string commonName, Action<SubjectAlternativeNameBuilder> names, string[]? purposes = null, int rsaBits = 0, bool expired = false, byte[]? rawNames = null,
-        DateTimeOffset? from = null, DateTimeOffset? until = null)
+        DateTimeOffset? from = null, DateTimeOffset? until = null,
+        X509KeyUsageFlags keyUsage = X509KeyUsageFlags.DigitalSignature | X509KeyUsageFlags.KeyEncipherment, bool mustStaple = false)
     {
         var san = new SubjectAlternativeNameBuilder();
         names(san);
@@ -91,7 +95,9 @@ internal sealed class TestCa : IDisposable
             ? new CertificateRequest(subject, ec, HashAlgorithmName.SHA256)
             : new CertificateRequest(subject, rsa, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
         request.CertificateExtensions.Add(new X509BasicConstraintsExtension(false, false, 0, true));
-        request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.DigitalSignature | X509KeyUsageFlags.KeyEncipherment, true));
+        request.CertificateExtensions.Add(new X509KeyUsageExtension(keyUsage, true));
+        if (mustStaple)
+            request.CertificateExtensions.Add(new X509Extension("1.3.6.1.5.5.7.1.24", [0x30, 3, 2, 1, 5], false));
         var usages = new OidCollection();
         foreach (string purpose in purposes ?? ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"])
             usages.Add(new Oid(purpose));
@@ -116,6 +122,76 @@ internal sealed class TestCa : IDisposable
         using var signer = _certificate.HasPrivateKey ? new X509Certificate2(_certificate) : _certificate.CopyWithPrivateKey(_key);
         byte[] crl = builder.Build(signer, 1, s_to, HashAlgorithmName.SHA256, null, s_from);
         return PemEncoding.WriteString("X509 CRL", crl) + "\n";
+    }
+
+    /// <summary>An OCSP response in DER (RFC 6960 section 4.2.1) that calls a certificate good.</summary>
+    /// <param name="certificate">One of this authority's.</param>
+    /// <param name="from">thisUpdate.</param>
+    /// <param name="until">nextUpdate; null: there is none.</param>
+    /// <param name="status">OCSPResponseStatus; anything but 0 has no body.</param>
+    /// <param name="count">How many times it says so.</param>
+    internal byte[] Ocsp(TestCert certificate, DateTimeOffset from, DateTimeOffset? until, int status = 0, int count = 1)
+    {
+        var outer = new AsnWriter(AsnEncodingRules.DER);
+        using (outer.PushSequence())
+        {
+            outer.WriteEncodedValue([0x0A, 1, (byte)status]);
+            if (status == 0)
+            {
+                using (outer.PushSequence(new Asn1Tag(TagClass.ContextSpecific, 0)))
+                using (outer.PushSequence())
+                {
+                    outer.WriteObjectIdentifier("1.3.6.1.5.5.7.48.1.1");
+                    outer.WriteOctetString(BasicOcsp(certificate, from, until, count));
+                }
+            }
+        }
+        return outer.Encode();
+    }
+
+    private byte[] BasicOcsp(TestCert certificate, DateTimeOffset from, DateTimeOffset? until, int count)
+    {
+        using var parsed = X509CertificateLoader.LoadCertificate(certificate.Der);
+        var data = new AsnWriter(AsnEncodingRules.DER);
+        using (data.PushSequence())
+        {
+            using (data.PushSequence(new Asn1Tag(TagClass.ContextSpecific, 1)))
+                data.WriteEncodedValue(_certificate.SubjectName.RawData);
+            data.WriteGeneralizedTime(from, omitFractionalSeconds: true);
+            using (data.PushSequence())
+            {
+                for (int i = 0; i < count; i++)
+                {
+                    using (data.PushSequence())
+                    {
+                        using (data.PushSequence())
+                        {
+                            using (data.PushSequence())
+                                data.WriteObjectIdentifier("2.16.840.1.101.3.4.2.1");
+                            data.WriteOctetString(SHA256.HashData(_certificate.SubjectName.RawData));
+                            data.WriteOctetString(SHA256.HashData(_certificate.PublicKey.EncodedKeyValue.RawData));
+                            data.WriteInteger(parsed.SerialNumberBytes.Span);
+                        }
+                        data.WriteNull(new Asn1Tag(TagClass.ContextSpecific, 0));
+                        data.WriteGeneralizedTime(from, omitFractionalSeconds: true);
+                        if (until is { } next)
+                        {
+                            using (data.PushSequence(new Asn1Tag(TagClass.ContextSpecific, 0)))
+                                data.WriteGeneralizedTime(next, omitFractionalSeconds: true);
+                        }
+                    }
+                }
+            }
+        }
+        var basic = new AsnWriter(AsnEncodingRules.DER);
+        using (basic.PushSequence())
+        {
+            basic.WriteEncodedValue(data.Encode());
+            using (basic.PushSequence())
+                basic.WriteObjectIdentifier("1.2.840.10045.4.3.2");
+            basic.WriteBitString(_key.SignData(data.Encode(), HashAlgorithmName.SHA256, DSASignatureFormat.Rfc3279DerSequence));
+        }
+        return basic.Encode();
     }
 
     public void Dispose()

@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using Sidecar.Linux;
 using Sidecar.Memory;
@@ -253,6 +254,38 @@ public sealed class TlsTransportTests : IDisposable
             Assert.InRange(OpenSsl.SSL_SESSION_get_timeout(OpenSsl.SSL_get_session(pair.ServerTransport.Handle)), 1, leftS);
             pair.Close();
         }
+    }
+
+    // ---- what a key is for ------------------------------------------------------------------------------------------------
+
+    [Theory]
+    [InlineData(OpenSsl.Tls12, X509KeyUsageFlags.DigitalSignature, true)]
+    [InlineData(OpenSsl.Tls12, X509KeyUsageFlags.KeyEncipherment, false)]
+    [InlineData(OpenSsl.Tls13, X509KeyUsageFlags.DigitalSignature, true)]
+    [InlineData(OpenSsl.Tls13, X509KeyUsageFlags.KeyEncipherment, false)]
+    public void RsaKey_ThatMayNotSign_IsRefused_OrCountedWhereThatIsNotEnforced(int version, X509KeyUsageFlags usage, bool fits)
+    {
+        var server = TestTls.Server(_ca.Sign("a.test", san => san.AddDnsName("a.test"), rsaBits: 2048, keyUsage: usage));
+        var client = TestTls.Client(with: o => o with { MinVersion = version, MaxVersion = version });
+        var pair = new TlsPair(_loop, client, server);
+        if (fits)
+        {
+            pair.Shake().Close();
+        }
+        else
+        {
+            // By then the server has done its part, and sees no more than the end.
+            _loop.Until(() => pair.ClientSide.IsOver && pair.ServerSide.Ended);
+            Assert.Contains("KEY_USAGE_BIT_INCORRECT", pair.ClientSide.FailureReason);
+            pair.Server.Close(Failure.None);
+            _loop.Settle();
+        }
+        Assert.Equal((fits ? 0 : 1, fits ? 1 : 0), (client.Count(TlsStats.ConnectionError), client.Count(TlsStats.Handshake)));
+        Assert.Equal(0, client.Count(TlsStats.WasKeyUsageInvalid));
+
+        var lax = TestTls.Client(with: o => o with { MinVersion = version, MaxVersion = version, EnforceKeyUsage = false });
+        new TlsPair(_loop, lax, server).Shake().Close();
+        Assert.Equal(fits ? 0 : 1, lax.Count(TlsStats.WasKeyUsageInvalid));
     }
 
     // ---- ends and updates -----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ internal static class CertsPage
             json.WriteEndArray();
             json.WriteStartArray("cert_chain");
             foreach (var certificate in context.Certificates)
-                WriteCertificate(json, certificate.Name, certificate.Info, nowUnixS);
+                WriteCertificate(json, certificate.Name, certificate.Info, nowUnixS, certificate.Staple);
             json.WriteEndArray();
             json.WriteEndObject();
         }
@@ -42,7 +42,7 @@ internal static class CertsPage
         json.WriteEndObject();
     }
 
-    private static void WriteCertificate(Utf8JsonWriter json, string path, CertificateFacts info, long nowUnixS)
+    private static void WriteCertificate(Utf8JsonWriter json, string path, CertificateFacts info, long nowUnixS, OcspStaple? staple = null)
     {
         json.WriteStartObject();
         json.WriteString("path", path);
@@ -53,10 +53,18 @@ internal static class CertsPage
         WriteNames(json, "ip_address", info.IpSans);
         json.WriteEndArray();
         // A string, as protobuf's JSON has 64-bit numbers.
-        long days = Math.Max(0, (info.NotAfterUnixS - nowUnixS) / (24 * 60 * 60));
+        long days = TlsExpiry.DaysUntil(info, nowUnixS);
         json.WriteString("days_until_expiration", days.ToString(CultureInfo.InvariantCulture));
         json.WriteString("valid_from", Time(info.NotBeforeUnixS));
         json.WriteString("expiration_time", Time(info.NotAfterUnixS));
+        if (staple is not null)
+        {
+            json.WriteStartObject("ocsp_details");
+            json.WriteString("valid_from", Time(staple.ThisUpdateUnixS));
+            if (staple.NextUpdateUnixS is { } expiration)
+                json.WriteString("expiration", Time(expiration));
+            json.WriteEndObject();
+        }
         json.WriteEndObject();
     }
 

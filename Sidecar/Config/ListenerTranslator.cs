@@ -293,7 +293,8 @@ internal static class ListenerTranslator
         };
     }
 
-    private static List<Cidr> Ranges(IReadOnlyList<WireCore.CidrRange> wire, ConfigScope scope)
+    /// <summary>Address ranges, each refused by its place in the list.</summary>
+    internal static List<Cidr> Ranges(IReadOnlyList<WireCore.CidrRange> wire, ConfigScope scope)
     {
         var ranges = new List<Cidr>(wire.Count);
         for (int i = 0; i < wire.Count; i++)

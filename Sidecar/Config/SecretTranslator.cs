@@ -61,8 +61,8 @@ internal static class SecretTranslator
             else
                 scope.Reject("private_key_provider", $"Failed to load private key provider: {provider.ProviderName}: is not supported; use private_key");
         }
-        if (wire.OcspStaple is not null)
-            scope.Ignore("ocsp_staple", "OCSP responses are not stapled");
+        if (wire.OcspStaple?.SpecifierCase == WireCore.DataSource.SpecifierOneofCase.InlineString)
+            scope.Reject("ocsp_staple", "OCSP staple cannot be provided via inline_string");
         if (wire.SignedCertificateTimestamp.Count > 0)
             scope.Ignore("signed_certificate_timestamp", "is not sent (Envoy does not either)");
     }
@@ -72,6 +72,8 @@ internal static class SecretTranslator
     {
         byte[]? password = null;
         if (wire.Password is not null && (password = Read(wire.Password, store, out problem)) is null)
+            return null;
+        if (Read(wire.OcspStaple, store, out problem) is not { } staple)
             return null;
         if (wire.Pkcs12 is not null)
         {
@@ -83,7 +85,7 @@ internal static class SecretTranslator
             if (Read(wire.Pkcs12, store, out problem) is not { } bundle)
                 return null;
             string name = NameOf(wire.Pkcs12);
-            return Shared(store, bundle, [], password, () => (TlsCertificate.FromPkcs12(bundle, password, name, out string reason), reason), out problem);
+            return Shared(store, bundle, [], password, staple, () => (TlsCertificate.FromPkcs12(bundle, password, name, out string reason), reason), out problem);
         }
         if (Read(wire.CertificateChain, store, out problem) is not { Length: > 0 } chain)
         {
@@ -97,22 +99,22 @@ internal static class SecretTranslator
             problem = problem.Length > 0 ? problem : $"Failed to load incomplete private key from path: {keyName}";
             return null;
         }
-        var certificate = Shared(store, chain, key, password, () => (TlsCertificate.FromPem(chain, key, password, chainName, keyName, out string reason), reason), out problem);
+        var certificate = Shared(store, chain, key, password, staple, () => (TlsCertificate.FromPem(chain, key, password, chainName, keyName, out string reason), reason), out problem);
         Array.Clear(key);
         return certificate;
     }
 
     private static TlsCertificate? Shared(
-        SecretStore store, byte[] chain, byte[] key, byte[]? password, Func<(TlsCertificate?, string)> parse, out string problem)
+        SecretStore store, byte[] chain, byte[] key, byte[]? password, byte[] staple, Func<(TlsCertificate?, string)> parse, out string problem)
     {
         if (!OpenSsl.TryLoad(out problem))
             return null;
-        byte[] all = [.. OpenSsl.Sha256(chain), .. OpenSsl.Sha256(key), .. OpenSsl.Sha256(password ?? [])];
+        byte[] all = [.. OpenSsl.Sha256(chain), .. OpenSsl.Sha256(key), .. OpenSsl.Sha256(password ?? []), .. OpenSsl.Sha256(staple)];
         string reason = "";
         var certificate = store.Certificate(Convert.ToHexString(OpenSsl.Sha256(all)), () =>
         {
             (var made, reason) = parse();
-            return made;
+            return made is null || staple.Length == 0 || made.TryStaple(staple, out reason) ? made : null;
         });
         problem = reason;
         return certificate;

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Text;
 using Google.Protobuf;
 using Sidecar.Filters;
+using Sidecar.Net;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tls;
 using Sidecar.Wire;
@@ -34,8 +35,8 @@ internal sealed class TlsTranslator(SecretStore secrets)
         var keys = ReportCommon(common, at);
         if (wire.RequireSni == true)
             scope.Reject("require_sni", "is not supported (Envoy does not either)");
-        if (wire.OcspStaplePolicy != Wire.DownstreamTlsContext.Types.OcspStaplePolicy.LenientStapling)
-            scope.Reject("ocsp_staple_policy", "OCSP responses are not stapled; only LENIENT_STAPLING is supported");
+        if (!Enum.IsDefined(wire.OcspStaplePolicy))
+            scope.Reject("ocsp_staple_policy", $"unknown policy {(int)wire.OcspStaplePolicy}");
         if (wire.SessionTicketKeysTypeCase == Wire.DownstreamTlsContext.SessionTicketKeysTypeOneofCase.SessionTicketKeysSdsSecretConfig)
             keys = keys with { TicketKeys = KeyOf(wire.SessionTicketKeysSdsSecretConfig, "session ticket keys", scope.At("session_ticket_keys_sds_secret_config")) };
         if (common.TlsCertificates.Count + common.TlsCertificateSdsSecretConfigs.Count == 0)
@@ -45,15 +46,19 @@ internal sealed class TlsTranslator(SecretStore secrets)
         var options = Options(common, isServer: true, at) with
         {
             RequireClientCertificate = wire.RequireClientCertificate ?? false,
+            OcspPolicy = (OcspPolicy)wire.OcspStaplePolicy,
             PreferClientCiphers = wire.PreferClientCiphers,
             DisableStatelessResumption = wire.DisableStatelessSessionResumption,
             DisableStatefulResumption = wire.DisableStatefulSessionResumption,
             ScanCertificatesOnMismatch = wire.FullScanCertsOnSniMismatch ?? false,
             SessionTimeoutS = (int)Math.Min(timeoutMs / 1000, int.MaxValue),
         };
+        var keyLog = KeyLogOf(common.KeyLog, at.At("key_log"));
         return Slot(wire.ToByteArray(), prefix, "server_ssl_socket_factory.", TlsSecretStats.Downstream, tag, scope, (StatsScope stats, out string field, out string problem) =>
         {
             var all = options;
+            if (!keyLog.TryOpen(ref all, out field, out problem))
+                return null;
             if (TicketKeys(wire, keys, out var tickets, out field, out problem))
                 all = all with { TicketKeys = tickets };
             else
@@ -76,8 +81,6 @@ internal sealed class TlsTranslator(SecretStore secrets)
             at.Reject("tls_certificates", "Multiple TLS certificates are not supported for client contexts");
         if (wire.AutoSniSanValidation && common.ValidationContextTypeCase == Wire.CommonTlsContext.ValidationContextTypeOneofCase.None)
             scope.Reject("auto_sni_san_validation", "'auto_sni_san_validation' was configured without a validation context");
-        if (wire.EnforceRsaKeyUsage is not null)
-            scope.Ignore("enforce_rsa_key_usage", "key usage is checked as OpenSSL does");
 
         var options = Options(common, isServer: false, at) with
         {
@@ -85,10 +88,15 @@ internal sealed class TlsTranslator(SecretStore secrets)
             ServerNameOfHost = wire.AutoHostSni,
             VerifyServerName = wire.AutoSniSanValidation,
             AllowRenegotiation = wire.AllowRenegotiation,
+            EnforceKeyUsage = wire.EnforceRsaKeyUsage ?? true,
             SessionKeysMax = (int)Math.Min(wire.MaxSessionKeys ?? 1, 1024),
         };
+        var keyLog = KeyLogOf(common.KeyLog, at.At("key_log"));
         return Slot(wire.ToByteArray(), prefix, "client_ssl_socket_factory.", TlsSecretStats.Upstream, tag, scope, (StatsScope stats, out string field, out string problem) =>
-            Context(common, keys, options, scope.Services, stats, out field, out problem));
+        {
+            var all = options;
+            return keyLog.TryOpen(ref all, out field, out problem) ? Context(common, keys, all, scope.Services, stats, out field, out problem) : null;
+        });
     }
 
     private delegate TlsContext? ContextRecipe(StatsScope stats, out string field, out string problem);
@@ -136,8 +144,8 @@ internal sealed class TlsTranslator(SecretStore secrets)
             scope.Reject("custom_tls_certificate_selector", "is not supported");
         if (wire.CustomHandshaker is not null)
             scope.Reject("custom_handshaker", "is not supported");
-        if (wire.KeyLog is not null)
-            scope.Ignore("key_log", "session keys are not logged");
+        if (wire.KeyLog is { Path.Length: 0 })
+            scope.Reject("key_log.path", "value length must be at least 1 characters");
         for (int i = 0; i < wire.TlsCertificates.Count; i++)
             SecretTranslator.Report(wire.TlsCertificates[i], scope.At($"tls_certificates[{i}]"));
         for (int i = 0; i < wire.TlsCertificateSdsSecretConfigs.Count; i++)
@@ -226,6 +234,25 @@ internal sealed class TlsTranslator(SecretStore secrets)
                 return fallback;
         }
     }
+
+    // Opened with the first context and kept for those that follow.
+    private sealed class LazyKeyLog(Wire.TlsKeyLog? wire, IReadOnlyList<Cidr> local, IReadOnlyList<Cidr> remote)
+    {
+        private KeyLog? _opened;
+
+        internal bool TryOpen(ref TlsOptions options, out string field, out string problem)
+        {
+            field = "key_log";
+            problem = "";
+            if (wire is not null && (_opened ??= KeyLog.Open(wire.Path, local, remote, out problem)) is null)
+                return false;
+            options = options with { KeyLog = _opened };
+            return true;
+        }
+    }
+
+    private static LazyKeyLog KeyLogOf(Wire.TlsKeyLog? wire, ConfigScope scope) => new(
+        wire, ListenerTranslator.Ranges(wire?.LocalAddressRange ?? [], scope.At("local_address_range")), ListenerTranslator.Ranges(wire?.RemoteAddressRange ?? [], scope.At("remote_address_range")));
 
     // ---- what secrets make of it, each time one of them changes ------------------------------------------------------------
 

@@ -45,6 +45,7 @@ internal static class ErrnoText
     public static string Standard(this Errno errno) => errno switch
     {
         Errno.EPERM => "Operation not permitted",
+        Errno.ENOENT => "No such file or directory",
         Errno.EACCES => "Permission denied",
         Errno.EINVAL => "Invalid argument",
         Errno.EMFILE => "Too many open files",

@@ -17,6 +17,7 @@ internal static unsafe partial class Libc
 
     // ---- descriptors ----------------------------------------------------------------------------------------
 
+    [LibraryImport(C)] internal static partial int open(byte* path, int flags, int mode);
     [LibraryImport(C)] internal static partial int close(int fd);
     [LibraryImport(C)] internal static partial nint read(int fd, void* buffer, nuint count);
     [LibraryImport(C)] internal static partial nint write(int fd, void* buffer, nuint count);

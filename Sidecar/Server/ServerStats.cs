@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using Sidecar.Linux;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tls;
 using Sidecar.Upstream;
 using Sidecar.Wire;
 
@@ -21,11 +22,14 @@ internal static class ServerStats
     private const int MemoryPhysicalSize = 7;
     private const int WorkerFaults = 8;
     private const int LongestTurnUs = 9;
+    private const int DaysUntilFirstCertExpiring = 10;
+    private const int SecondsUntilFirstOcspExpiring = 11;
 
     private static readonly StatsSchema s_server = new(
         new("live", StatKind.Gauge), new("state", StatKind.Gauge), new("uptime", StatKind.Gauge), new("concurrency", StatKind.Gauge),
         new("total_connections", StatKind.Gauge), new("memory_allocated", StatKind.Gauge), new("memory_heap_size", StatKind.Gauge),
-        new("memory_physical_size", StatKind.Gauge), new("worker_faults", StatKind.Gauge), new("worker_longest_turn_us", StatKind.Gauge));
+        new("memory_physical_size", StatKind.Gauge), new("worker_faults", StatKind.Gauge), new("worker_longest_turn_us", StatKind.Gauge),
+        new("days_until_first_cert_expiring", StatKind.Gauge), new("seconds_until_first_ocsp_response_expiring", StatKind.Gauge));
 
     // In the order of ListenerValues and ClusterValues.
     private static readonly StatsSchema s_listeners = new(
@@ -63,6 +67,9 @@ internal static class ServerStats
         }
         cells.Set(WorkerFaults, faults);
         cells.Set(LongestTurnUs, longestUs);
+        var (days, seconds) = TlsExpiry.First(server.TlsContexts, server.Loop.UnixMs / 1000);
+        cells.Set(DaysUntilFirstCertExpiring, days);
+        cells.Set(SecondsUntilFirstOcspExpiring, seconds);
 
         Write(server.Stats.Scope(s_listeners, "listener_manager.").Cells(writer), ListenerValues(server));
         Write(server.Stats.Scope(s_clusters, "cluster_manager.").Cells(writer), ClusterValues(server));

@@ -89,7 +89,7 @@ internal static unsafe class CertificateReader
         return length <= 0 ? "" : Encoding.UTF8.GetString(text, length);
     }
 
-    private static long Time(nint asn1)
+    internal static long Time(nint asn1)
     {
         // struct tm: seconds, minutes, hours, day of the month, month from 0, year from 1900, and more.
         int* tm = stackalloc int[16];

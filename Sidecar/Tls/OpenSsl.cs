@@ -80,6 +80,8 @@ internal static unsafe partial class OpenSsl
     internal const int GeneralNameIp = 7;
     internal const int NidSubjectAltName = 85;
     internal const int NidCommonName = 13;
+    internal const int NidTlsFeature = 1020;
+    internal const int NidKeyExchangeRsa = 1037;
     internal const nuint NameFlagsRfc2253 = 0x1110317;
 
     internal const int BioFlagsRead = 1;
@@ -94,6 +96,8 @@ internal static unsafe partial class OpenSsl
     private const int CtrlGetSessionCacheSize = 43;
     private const int CtrlSessionCacheMode = 44;
     private const int CtrlHostName = 55;
+    private const int CtrlStatusCallback = 63;
+    private const int CtrlStatusResponse = 71;
     private const int CtrlChainCert = 89;
     private const int CtrlGroupsList = 92;
     private const int CtrlSignatureAlgorithmsList = 98;
@@ -101,6 +105,7 @@ internal static unsafe partial class OpenSsl
     private const int CtrlPeerSignatureNid = 108;
     private const int CtrlMinProtocol = 123;
     private const int CtrlMaxProtocol = 124;
+    private const int CtrlStatusType = 127;
     private const int CtrlNegotiatedGroup = 134;
 
     /// <summary>This is the static build: OpenSSL is in the executable.</summary>
@@ -149,6 +154,7 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial nint SSL_CTX_new(nint method);
     [LibraryImport(Ssl)] internal static partial void SSL_CTX_free(nint ctx);
     [LibraryImport(Ssl)] internal static partial nint SSL_CTX_ctrl(nint ctx, int command, nint larg, void* parg);
+    [LibraryImport(Ssl)] internal static partial nint SSL_CTX_callback_ctrl(nint ctx, int command, nint callback);
     [LibraryImport(Ssl)] internal static partial ulong SSL_CTX_set_options(nint ctx, ulong options);
     [LibraryImport(Ssl)] internal static partial ulong SSL_CTX_clear_options(nint ctx, ulong options);
     [LibraryImport(Ssl)] internal static partial void SSL_CTX_set_security_level(nint ctx, int level);
@@ -210,6 +216,7 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial nint SSL_get_current_cipher(nint ssl);
     [LibraryImport(Ssl)] internal static partial byte* SSL_CIPHER_get_name(nint cipher);
     [LibraryImport(Ssl)] internal static partial uint SSL_CIPHER_get_id(nint cipher);
+    [LibraryImport(Ssl)] internal static partial int SSL_CIPHER_get_kx_nid(nint cipher);
     [LibraryImport(Ssl)] internal static partial int SSL_session_reused(nint ssl);
     [LibraryImport(Ssl)] internal static partial nint SSL_get0_peer_certificate(nint ssl);
     [LibraryImport(Ssl)] internal static partial nint SSL_get_verify_result(nint ssl);
@@ -240,6 +247,15 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl)] internal static partial int SSL_get_shared_sigalgs(nint ssl, int index, int* sign, int* hash, int* signHash, byte* raw, byte* rawHash);
 
     internal static void SetHostName(nint ssl, byte* name) => SSL_ctrl(ssl, CtrlHostName, 0, name);
+    /// <summary>Has the callback asked whenever a client wants an OCSP response (RFC 6066 section 8).</summary>
+    internal static void SetStatusCallback(nint ctx, nint callback) => SSL_CTX_callback_ctrl(ctx, CtrlStatusCallback, callback);
+
+    /// <summary>The client wants an OCSP response.</summary>
+    internal static bool AsksForStatus(nint ssl) => SSL_ctrl(ssl, CtrlStatusType, 0, null) == 1;
+
+    /// <summary>Takes over the bytes, which are of <see cref="CRYPTO_malloc"/>.</summary>
+    internal static void SetOcspResponse(nint ssl, void* bytes, int length) => SSL_ctrl(ssl, CtrlStatusResponse, length, bytes);
+
     internal static int NegotiatedGroup(nint ssl) => (int)SSL_ctrl(ssl, CtrlNegotiatedGroup, 0, null);
     internal static bool PeerSignatureHash(nint ssl, int* nid) => SSL_ctrl(ssl, CtrlPeerSignatureNid, 0, nid) == 1;
 
@@ -329,6 +345,24 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Crypto)] internal static partial int X509_STORE_CTX_get_error_depth(nint context);
     [LibraryImport(Crypto)] internal static partial int X509_verify_cert(nint context);
     [LibraryImport(Crypto)] internal static partial byte* X509_verify_cert_error_string(nint error);
+
+    // ---- OCSP responses ---------------------------------------------------------------------------------------------
+
+    [LibraryImport(Crypto)] internal static partial nint d2i_OCSP_RESPONSE(nint* into, byte** bytes, nint length);
+    [LibraryImport(Crypto)] internal static partial void OCSP_RESPONSE_free(nint response);
+    [LibraryImport(Crypto)] internal static partial int OCSP_response_status(nint response);
+    [LibraryImport(Crypto)] internal static partial nint OCSP_response_get1_basic(nint response);
+    [LibraryImport(Crypto)] internal static partial void OCSP_BASICRESP_free(nint basic);
+    [LibraryImport(Crypto)] internal static partial int OCSP_resp_count(nint basic);
+    [LibraryImport(Crypto)] internal static partial nint OCSP_resp_get0(nint basic, int index);
+    [LibraryImport(Crypto)] internal static partial int OCSP_single_get0_status(nint single, int* reason, nint* revoked, nint* thisUpdate, nint* nextUpdate);
+    [LibraryImport(Crypto)] internal static partial nint OCSP_SINGLERESP_get0_id(nint single);
+    [LibraryImport(Crypto)] internal static partial int OCSP_id_get0_info(nint* nameHash, nint* algorithm, nint* keyHash, nint* serial, nint id);
+    [LibraryImport(Crypto)] internal static partial void* CRYPTO_malloc(nuint length, byte* file, int line);
+    [LibraryImport(Crypto)] internal static partial int X509_get_ext_by_NID(nint x509, int nid, int after);
+    [LibraryImport(Crypto)] internal static partial nint X509_get_ext(nint x509, int index);
+    [LibraryImport(Crypto)] internal static partial nint X509_EXTENSION_get_data(nint extension);
+    [LibraryImport(Crypto)] internal static partial uint X509_get_key_usage(nint x509);
 
     // ---- session tickets --------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ internal sealed unsafe class TlsCertificate
         Info = CertificateReader.Read(leaf);
         IsEcdsa = OpenSsl.EVP_PKEY_get_base_id(key) == OpenSsl.KeyEc;
         IsRsa = OpenSsl.EVP_PKEY_get_base_id(key) == OpenSsl.KeyRsa;
+        MustStaple = HasMustStaple(leaf);
         LiveCount.Add(1);
     }
 
@@ -48,6 +49,39 @@ internal sealed unsafe class TlsCertificate
     internal string Name { get; }
     internal bool IsEcdsa { get; }
     internal bool IsRsa { get; }
+
+    /// <summary>The certificate itself asks that it be never shown without an OCSP response (RFC 7633).</summary>
+    internal bool MustStaple { get; }
+
+    /// <summary>The OCSP response it is shown with, where a client wants one; null: none.</summary>
+    internal OcspStaple? Staple { get; private set; }
+
+    /// <summary>What a client that wants an OCSP response gets with it.</summary>
+    internal StapleAction ActionFor(OcspPolicy policy, long nowUnixS)
+    {
+        if (Staple is { } staple && !staple.IsExpired(nowUnixS))
+            return StapleAction.Staple;
+        if (MustStaple || policy == OcspPolicy.Must)
+            return StapleAction.Fail;
+        return policy == OcspPolicy.Strict && Staple is not null ? StapleAction.Fail : StapleAction.Omit;
+    }
+
+    /// <summary>Takes an OCSP response in DER; part of making the certificate, before anybody else has it.</summary>
+    internal bool TryStaple(ReadOnlySpan<byte> der, out string problem)
+    {
+        Staple = OcspStaple.Parse(der, out problem);
+        if (Staple is null || Staple.Serial == Info.Serial)
+            return Staple is not null;
+        problem = "OCSP response does not match its TLS certificate";
+        return false;
+    }
+
+    // The extension's one known value: a list of the one feature status_request.
+    private static bool HasMustStaple(nint leaf)
+    {
+        int index = OpenSsl.X509_get_ext_by_NID(leaf, OpenSsl.NidTlsFeature, -1);
+        return index >= 0 && CertificateReader.Bytes(OpenSsl.X509_EXTENSION_get_data(OpenSsl.X509_get_ext(leaf, index))).SequenceEqual<byte>([0x30, 3, 2, 1, 5]);
+    }
 
     /// <summary>Makes this the context's certificate of its key type.</summary>
     internal bool UseIn(nint ctx)

@@ -26,8 +26,12 @@ internal sealed record TlsOptions
     /// <summary>Application protocols in order of preference.</summary>
     internal IReadOnlyList<string> Alpn { get; init; } = [];
 
+    /// <summary>Where secrets of handshakes are written; null: nowhere.</summary>
+    internal KeyLog? KeyLog { get; init; }
+
     // ---- as a server ----
 
+    internal OcspPolicy OcspPolicy { get; init; }
     internal bool RequireClientCertificate { get; init; }
     internal bool PreferClientCiphers { get; init; }
 
@@ -55,6 +59,9 @@ internal sealed record TlsOptions
     /// <summary>The certificate must be for the name that was asked for.</summary>
     internal bool VerifyServerName { get; init; }
     internal bool AllowRenegotiation { get; init; }
+
+    /// <summary>The server's RSA key must be one for what it did: to sign, or to encrypt (RFC 5280 section 4.2.1.3).</summary>
+    internal bool EnforceKeyUsage { get; init; } = true;
 
     /// <summary>Sessions kept for resumption towards each host.</summary>
     internal int SessionKeysMax { get; init; } = 1;
@@ -161,7 +168,11 @@ internal sealed unsafe class TlsContext
             if (!certificate.UseIn(_ctx))
                 return ("tls_certificates", $"Failed to use certificate {certificate.Info.Subject}: {OpenSsl.TakeError()}");
         }
+        if (Options.IsServer && MissingStaple() is { Length: > 0 } missing)
+            return ("tls_certificates", missing);
         ConfigureVerification();
+        if (Options.KeyLog is not null)
+            OpenSsl.SSL_CTX_set_keylog_callback(_ctx, (nint)(delegate* unmanaged<nint, byte*, void>)&OnKeyLog);
         if (Options.IsServer)
             ConfigureServer();
         else
@@ -223,6 +234,18 @@ internal sealed unsafe class TlsContext
         OpenSsl.SSL_CTX_set_cert_verify_callback(_ctx, (nint)(delegate* unmanaged<nint, nint, int>)&OnVerify, 0);
     }
 
+    private string MissingStaple()
+    {
+        foreach (var certificate in Certificates)
+        {
+            if (certificate.Staple is null && certificate.MustStaple)
+                return "OCSP response is required for must-staple certificate";
+            if (certificate.Staple is null && Options.OcspPolicy == OcspPolicy.Must)
+                return "Required OCSP response is missing from TLS context";
+        }
+        return "";
+    }
+
     private void ConfigureServer()
     {
         if (Validation is { HideAuthorities: false, Authorities: { } authorities })
@@ -232,6 +255,7 @@ internal sealed unsafe class TlsContext
         }
         if (_alpnLength > 0)
             OpenSsl.SSL_CTX_set_alpn_select_cb(_ctx, (nint)(delegate* unmanaged<nint, byte**, byte*, byte*, uint, nint, int>)&OnSelectProtocol, 0);
+        OpenSsl.SetStatusCallback(_ctx, (nint)(delegate* unmanaged<nint, nint, int>)&OnStatusRequest);
         if (Certificates.Count > 1)
             OpenSsl.SSL_CTX_set_cert_cb(_ctx, (nint)(delegate* unmanaged<nint, nint, int>)&OnSelectCertificate, 0);
 
@@ -335,19 +359,41 @@ internal sealed unsafe class TlsContext
         return OpenSsl.TlsExtErrNoAck;
     }
 
+    // Called once the certificate is chosen, for a client that asks.
     [UnmanagedCallersOnly]
-    private static int OnSelectCertificate(nint ssl, nint argument) => TlsWorker.Of(ssl).Current!.Context.SelectCertificate(ssl).UseOn(ssl) ? 1 : 0;
+    private static int OnStatusRequest(nint ssl, nint argument) => TlsWorker.Of(ssl).Current!.AnswerStatusRequest();
+
+    [UnmanagedCallersOnly]
+    private static void OnKeyLog(nint ssl, byte* line) => TlsWorker.Of(ssl).Current!.LogKeys(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(line));
+
+    /// <summary>The certificate that a handshake has come to, by OpenSSL's object.</summary>
+    internal TlsCertificate? CertificateOf(nint x509)
+    {
+        foreach (var certificate in Certificates)
+        {
+            if (certificate.Leaf == x509)
+                return certificate;
+        }
+        return null;
+    }
+
+    [UnmanagedCallersOnly]
+    private static int OnSelectCertificate(nint ssl, nint argument) => TlsWorker.Of(ssl).Current!.SelectCertificate() ? 1 : 0;
 
     // The certificate with the name that was asked for, else one with a wildcard for it, else the first; of two the ECDSA one where the client takes it.
-    private TlsCertificate SelectCertificate(nint ssl)
+    // One that may not be shown without the OCSP response the client asks for, and has none, is passed over.
+    internal TlsCertificate SelectCertificate(nint ssl, long nowUnixS)
     {
         byte* text = OpenSsl.SSL_get_servername(ssl, 0);
         var name = text == null ? default : MemoryMarshal.CreateReadOnlySpanFromNullTerminated(text);
         bool takesEcdsa = TakesEcdsa(ssl);
+        bool asksForStatus = OpenSsl.AsksForStatus(ssl);
         TlsCertificate? best = null;
         int bestScore = 0;
         foreach (var certificate in Certificates)
         {
+            if (asksForStatus && certificate.ActionFor(Options.OcspPolicy, nowUnixS) == StapleAction.Fail)
+                continue;
             int score = NameScore(certificate.Info, name);
             if (score == 0 && !Options.ScanCertificatesOnMismatch)
                 continue;

@@ -49,6 +49,7 @@ internal sealed unsafe class TlsTransport : Transport
     private TlsOverrides? _overrides;
     private nint _ssl;
     private nint _usedSession;
+    private int _handshakeFd;
     private long _lastWriteMs;
     private int _smallLeft;
     private bool _ready;
@@ -206,6 +207,7 @@ internal sealed unsafe class TlsTransport : Transport
             return blocked;
         if (_ssl == 0)
             Begin();
+        _handshakeFd = fd;
         Enter();
         IoResult result;
         while (true)
@@ -215,8 +217,9 @@ internal sealed unsafe class TlsTransport : Transport
             bool sent = TrySend(fd, out var sending);
             if (returned == 1)
             {
-                Complete();
-                result = IoResult.Ok(0);
+                result = HasUnfitKey() && RefusesKey() ? IoResult.Failed(Errno.EPROTO) : IoResult.Ok(0);
+                if (result.Status == IoStatus.Ok)
+                    Complete();
                 break;
             }
             if (error is not (OpenSsl.ErrorWantRead or OpenSsl.ErrorWantWrite))
@@ -278,6 +281,57 @@ internal sealed unsafe class TlsTransport : Transport
             return;
         OpenSsl.SSL_set_session(_ssl, session);
         OpenSsl.SSL_SESSION_free(session);
+    }
+
+    // As BoringSSL, for RSA alone: OpenSSL asks only that a key may be used with TLS in some way. A resumed session was judged when it began.
+    private bool HasUnfitKey()
+    {
+        const uint digitalSignature = 0x80, keyEncipherment = 0x20;
+        nint leaf = _context.Options.IsServer || OpenSsl.SSL_session_reused(_ssl) == 1 ? 0 : OpenSsl.SSL_get0_peer_certificate(_ssl);
+        if (leaf == 0 || OpenSsl.EVP_PKEY_get_base_id(OpenSsl.X509_get0_pubkey(leaf)) != OpenSsl.KeyRsa)
+            return false;
+        bool encrypts = OpenSsl.SSL_CIPHER_get_kx_nid(OpenSsl.SSL_get_current_cipher(_ssl)) == OpenSsl.NidKeyExchangeRsa;
+        // Without the extension all uses are allowed, and all bits are set.
+        return (OpenSsl.X509_get_key_usage(leaf) & (encrypts ? keyEncipherment : digitalSignature)) == 0;
+    }
+
+    private bool RefusesKey()
+    {
+        if (!_context.Options.EnforceKeyUsage)
+        {
+            _stats.Inc(TlsStats.WasKeyUsageInvalid);
+            return false;
+        }
+        _broken = true;
+        _failure = "TLS_error:|SSL routines:OPENSSL_internal:KEY_USAGE_BIT_INCORRECT:TLS_error_end";
+        _stats.Inc(TlsStats.ConnectionError);
+        return true;
+    }
+
+    /// <summary>Called by OpenSSL with a ClientHello, of a context with several certificates.</summary>
+    internal bool SelectCertificate() => _context.SelectCertificate(_ssl, _worker.Loop.UnixMs / 1000).UseOn(_ssl);
+
+    /// <summary>Called by OpenSSL with a line of secrets.</summary>
+    internal void LogKeys(ReadOnlySpan<byte> line) => _context.Options.KeyLog!.Write(_handshakeFd, line);
+
+    /// <summary>Called by OpenSSL when the client wants an OCSP response.</summary>
+    internal int AnswerStatusRequest()
+    {
+        _stats.Inc(TlsStats.OcspStaplingRequests);
+        var certificate = _context.CertificateOf(OpenSsl.SSL_get_certificate(_ssl));
+        switch (certificate?.ActionFor(_context.Options.OcspPolicy, _worker.Loop.UnixMs / 1000) ?? StapleAction.Omit)
+        {
+            case StapleAction.Staple:
+                _stats.Inc(TlsStats.OcspStaplingResponses);
+                certificate!.Staple!.UseOn(_ssl);
+                return OpenSsl.TlsExtErrOk;
+            case StapleAction.Fail:
+                _stats.Inc(TlsStats.OcspStaplingFailed);
+                return OpenSsl.TlsExtErrAlertFatal;
+            default:
+                _stats.Inc(TlsStats.OcspStaplingOmitted);
+                return OpenSsl.TlsExtErrNoAck;
+        }
     }
 
     private void Complete()
