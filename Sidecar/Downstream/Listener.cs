@@ -311,8 +311,10 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
         }
     }
 
-    private void RunFilters(ReadOnlySpan<byte> data)
+    // Answers how many bytes at the front were for a filter. By then the connection may have its chain, and this object another connection.
+    private int RunFilters(ReadOnlySpan<byte> data)
     {
+        int taken = 0;
         for (; _next < _filters.Count; _next++)
         {
             var (filter, disabled) = _filters[_next];
@@ -322,14 +324,18 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
             {
                 case ListenerFilterStatus.NeedMore when data.Length < filter.InspectBytesMax && !_connection.EndReceived:
                     Wait();
-                    return;
+                    return taken;
                 case ListenerFilterStatus.Close:
                     Close(Failure.ListenerFilterRefused);
-                    return;
+                    return taken;
             }
+            taken += TakenBytes;
+            data = data[TakenBytes..];
+            TakenBytes = 0;
         }
         StopWaiting();
         _listener.Dispatch(this);
+        return taken;
     }
 
     // One timeout for all filters together.
@@ -378,14 +384,13 @@ internal sealed class PendingConnection : AcceptedConnection, ITimerOwner
         _listeners.Return(this);
     }
 
-    /// <summary>Shows received bytes to the filters and consumes none: the chain gets them all.</summary>
+    /// <summary>Shows received bytes to the filters and consumes none but a header that was for one of them: the chain gets all others.</summary>
     private sealed class Receiver(PendingConnection owner) : ConnectionHandler
     {
         internal override int OnData(Connection connection, ReadOnlySpan<byte> data)
         {
             Debug.Assert(owner._connection == connection);
-            owner.RunFilters(data);
-            return 0;
+            return owner.RunFilters(data);
         }
 
         // Its last bytes were not enough to tell what it wants.

@@ -18,7 +18,8 @@ internal enum ListenerFilterStatus : byte
 }
 
 /// <summary>
-/// Looks at an accepted connection, and at its first bytes without taking them, before a filter chain is chosen. Keeps no state of its own:
+/// Looks at an accepted connection, and at its first bytes, before a filter chain is chosen; takes none of them but a header that is meant for it
+/// (<see cref="AcceptedConnection.TakenBytes"/>). Keeps no state of its own:
 /// whatever it finds it writes to the <see cref="AcceptedConnection"/>, and with more bytes it looks again from the first.
 /// </summary>
 /// <remarks>Shared immutable; called on workers.</remarks>
@@ -30,7 +31,7 @@ internal abstract class ListenerFilter
     /// <summary>What the process must be allowed to do for it, for the operator; empty: nothing.</summary>
     internal virtual string Needs => "";
 
-    /// <summary>Looks at the connection. <paramref name="data"/> is everything received so far, maybe nothing.</summary>
+    /// <summary>Looks at the connection. <paramref name="data"/> is everything received so far that no filter has taken, maybe nothing.</summary>
     internal abstract ListenerFilterStatus Inspect(AcceptedConnection connection, ReadOnlySpan<byte> data);
 
     /// <summary>The peer went while this filter waited for bytes.</summary>
@@ -61,6 +62,9 @@ internal abstract class AcceptedConnection
 
     /// <summary>Server name of the TLS ClientHello, lower case, or empty.</summary>
     internal string ServerName = "";
+
+    /// <summary>Set by a filter that is done: so many bytes at the front were for it, and nobody else sees them.</summary>
+    internal int TakenBytes;
 
     /// <summary>Application protocols offered or detected, most wanted first.</summary>
     internal readonly List<string> ApplicationProtocols = [];

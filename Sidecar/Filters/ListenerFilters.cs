@@ -7,6 +7,7 @@ using WireHttpInspector = Envoy.Extensions.Filters.Listener.HttpInspector.V3;
 using WireListener = Envoy.Config.Listener.V3;
 using WireOriginalDst = Envoy.Extensions.Filters.Listener.OriginalDst.V3;
 using WireOriginalSrc = Envoy.Extensions.Filters.Listener.OriginalSrc.V3;
+using WireProxyProtocol = Envoy.Extensions.Filters.Listener.ProxyProtocol.V3;
 using WireTlsInspector = Envoy.Extensions.Filters.Listener.TlsInspector.V3;
 
 namespace Sidecar.Filters;
@@ -22,6 +23,8 @@ internal static class ListenerFilters
         ["envoy.extensions.filters.listener.original_dst.v3.OriginalDst"] = Filter("envoy.filters.listener.original_dst", WireOriginalDst.OriginalDst.Parser, OriginalDstFilter.Create),
         ["envoy.extensions.filters.listener.original_src.v3.OriginalSrc"] =
             Filter("envoy.filters.listener.original_src", WireOriginalSrc.OriginalSrc.Parser, OriginalSrcFilter.Create),
+        ["envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"] =
+            Filter("envoy.filters.listener.proxy_protocol", WireProxyProtocol.ProxyProtocol.Parser, ProxyProtocolFilter.Create),
         ["envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"] = Filter("envoy.filters.listener.tls_inspector", WireTlsInspector.TlsInspector.Parser, TlsInspector.Create),
         ["envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"] =
             Filter("envoy.filters.listener.http_inspector", WireHttpInspector.HttpInspector.Parser, HttpInspector.Create),
