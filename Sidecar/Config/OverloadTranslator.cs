@@ -19,6 +19,9 @@ using Wire = global::Envoy.Config.Overload.V3;
 /// <remarks>Control loop only; one for one bootstrap.</remarks>
 internal sealed class OverloadTranslator(string file)
 {
+    private const string MonitorPackage = "envoy.extensions.resource_monitors.";
+    private const string ShrinkHeapType = "envoy.config.overload.v3.ShrinkHeapConfig";
+
     private static readonly string[] s_otherMonitors = ["envoy.resource_monitors.injected_resource", "envoy.resource_monitors.cpu_utilization"];
     private static readonly string[] s_otherActions = ["envoy.overload_actions.reduce_timeouts", "envoy.overload_actions.close_idle_http_connections"];
 
@@ -73,7 +76,7 @@ internal sealed class OverloadTranslator(string file)
         {
             case "envoy.resource_monitors.fixed_heap":
                 resource = OverloadResource.FixedHeap;
-                var heap = Unpack<Heap.FixedHeapConfig>(monitor.TypedConfig, path);
+                var heap = Unpack(Heap.FixedHeapConfig.Parser, MonitorPackage + "fixed_heap.v3.FixedHeapConfig", monitor.TypedConfig, path);
                 if (heap is { MaxHeapSizeBytes: 0 or > long.MaxValue })
                     Reject(path + ".typed_config.max_heap_size_bytes", "value must be greater than 0");
                 else if (heap is not null)
@@ -81,12 +84,13 @@ internal sealed class OverloadTranslator(string file)
                 break;
             case "envoy.resource_monitors.cgroup_memory":
                 resource = OverloadResource.CgroupMemory;
-                var group = Unpack<CgroupMemory.CgroupMemoryConfig>(monitor.TypedConfig, path) ?? new();
+                var group = Unpack(CgroupMemory.CgroupMemoryConfig.Parser, MonitorPackage + "cgroup_memory.v3.CgroupMemoryConfig", monitor.TypedConfig, path) ?? new();
                 config = config with { WatchesCgroup = true, CgroupBytesMax = (long)Math.Min(group.MaxMemoryBytes, long.MaxValue) };
                 break;
             case "envoy.resource_monitors.global_downstream_max_connections":
                 resource = OverloadResource.DownstreamConnections;
-                var connections = Unpack<Connections.DownstreamConnectionsConfig>(monitor.TypedConfig, path);
+                var connections = Unpack(
+                    Connections.DownstreamConnectionsConfig.Parser, MonitorPackage + "downstream_connections.v3.DownstreamConnectionsConfig", monitor.TypedConfig, path);
                 if (connections is { MaxActiveDownstreamConnections: <= 0 })
                     Reject(path + ".typed_config.max_active_downstream_connections", "value must be greater than 0");
                 else if (connections is not null)
@@ -113,7 +117,8 @@ internal sealed class OverloadTranslator(string file)
             Reject(path + ".name", $"Unknown Overload Manager Action {wire.Name}");
             return null;
         }
-        if (action == OverloadAction.ShrinkHeap && wire.TypedConfig is not null && Unpack<Wire.ShrinkHeapConfig>(wire.TypedConfig, path) is { } shrink)
+        if (action == OverloadAction.ShrinkHeap && wire.TypedConfig is not null
+            && Unpack(Wire.ShrinkHeapConfig.Parser, ShrinkHeapType, wire.TypedConfig, path) is { } shrink)
         {
             config = config with
             {
@@ -186,12 +191,13 @@ internal sealed class OverloadTranslator(string file)
         return null;
     }
 
-    private T? Unpack<T>(Any? packed, string path) where T : class, IMessage<T>, new()
+    // The type is named here: a descriptor, which knows its name, would bring the reflection of all messages into the executable.
+    private T? Unpack<T>(MessageParser<T> parser, string type, Any? packed, string path) where T : class, IMessage<T>
     {
         try
         {
-            if (packed is not null && packed.TryUnpack(out T message))
-                return message;
+            if (packed is not null && packed.TypeUrl.AsSpan(packed.TypeUrl.LastIndexOf('/') + 1).SequenceEqual(type))
+                return parser.ParseFrom(packed.Value);
         }
         // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
         catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
@@ -199,7 +205,7 @@ internal sealed class OverloadTranslator(string file)
             Reject(path + ".typed_config", "is malformed");
             return null;
         }
-        Reject(path + ".typed_config", $"must be {new T().Descriptor.FullName}");
+        Reject(path + ".typed_config", "must be " + type);
         return null;
     }
 
