@@ -111,7 +111,7 @@ public sealed class ConfigPipelineTests : IDisposable
     public void UnknownType_IsRefusedWhole()
     {
         _harness.Start(Mesh());
-        Assert.Equal("", Assert.Single(_harness.Push(ResourceTypes.Extension, new TestSnapshot())).Name);
+        Assert.Equal("", Assert.Single(_harness.Push(ResourceTypes.Bootstrap, new TestSnapshot())).Name);
     }
 
     [Fact]

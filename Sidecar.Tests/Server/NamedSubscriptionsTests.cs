@@ -379,6 +379,8 @@ public sealed class NamedSubscriptionsTests : IDisposable
         ".api_config_source.transport_api_version", "must be V3")]
     [InlineData("""{"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "nowhere"}}]}}""",
         ".api_config_source", "must have a statically defined non-EDS cluster: 'nowhere' does not exist, was added via api, or is an EDS cluster")]
+    [InlineData("""{"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"google_grpc": {"target_uri": "a:1", "stat_prefix": "a"}}]}}""",
+        ".api_config_source.grpc_services[0].google_grpc", "is taken in dynamic_resources only")]
     public void SourceThatCannotBeAsked_RefusesTheListener_ByPath(string source, string path, string reason)
     {
         _harness.Discover(new TestSnapshot().Cluster("sds-grpc", true, 1));

@@ -25,6 +25,7 @@ internal static class ConfigDump
         new(ResourceTypes.Listener, "ListenersConfigDump", "dynamic_listeners", null, "static_listeners", "listener"),
         new(ResourceTypes.RouteConfiguration, "RoutesConfigDump", "dynamic_route_configs", null, "static_route_configs", "route_config"),
         new(ResourceTypes.Secret, "SecretsConfigDump", "dynamic_active_secrets", "dynamic_warming_secrets", "static_secrets", "secret"),
+        new(ResourceTypes.Extension, "EcdsConfigDump", "ecds_filters", null, "", "ecds_filter"),
     ];
 
     /// <summary>Which resources of a section go into one of its lists.</summary>
@@ -82,7 +83,7 @@ internal static class ConfigDump
         }
         foreach (var section in s_sections)
         {
-            if (section.TypeUrl == ResourceTypes.ClusterLoadAssignment && !includeEds)
+            if (section.TypeUrl == ResourceTypes.ClusterLoadAssignment && !includeEds || section.TypeUrl == ResourceTypes.Extension && server.Snapshot.Of(section.TypeUrl).Count == 0)
                 continue;
             json.WriteStartObject();
             json.WriteString("@type", "type.googleapis.com/envoy.admin.v3." + section.DumpType);
@@ -258,7 +259,7 @@ internal static class ConfigDump
             json.WriteNullValue();
     }
 
-    private static string ElementType(Section section, bool isStatic) => (isStatic ? "Static" : "Dynamic") + section.Element switch
+    private static string ElementType(Section section, bool isStatic) => section.TypeUrl == ResourceTypes.Extension ? "EcdsFilterConfig" : (isStatic ? "Static" : "Dynamic") + section.Element switch
     {
         "cluster" => "Cluster",
         "endpoint_config" => "EndpointConfig",

@@ -18,6 +18,9 @@ internal sealed record NamedResource(string TypeUrl, string Name, string Origin,
 {
     /// <summary>What it is kept under: two sources may have something else by the same name.</summary>
     internal string Key { get; } = ResourceOrigins.Key(Name, Origin);
+
+    /// <summary>Whether who names it serves only once it has come.</summary>
+    internal bool Waits { get; init; } = true;
 }
 
 /// <summary>Checks an envoy.config.core.v3.ConfigSource, in wire bytes, as a source of a type: what is wrong with it goes to the problems.</summary>

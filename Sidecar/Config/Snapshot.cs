@@ -18,6 +18,7 @@ internal sealed class Snapshot
     private static readonly string[] s_types =
     [
         ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.RouteConfiguration, ResourceTypes.Listener, ResourceTypes.Secret,
+        ResourceTypes.Extension,
     ];
 
     private readonly Dictionary<string, ResourceState>[] _tables = new Dictionary<string, ResourceState>[s_types.Length];
@@ -181,7 +182,7 @@ internal sealed class ResourceVersion
     /// <summary>The route configurations it takes by name.</summary>
     internal string[] RouteNames { get; init; } = [];
 
-    /// <summary>What else it takes by name, each with its source: secrets.</summary>
+    /// <summary>What else it takes by name, each with its source: secrets, configurations of extensions.</summary>
     internal NamedResource[] Named { get; init; } = [];
 }
 

@@ -26,7 +26,8 @@ internal sealed class SnapshotBuilder
     // Each type refers to those before it.
     private static readonly string[] s_order =
     [
-        ResourceTypes.Secret, ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.RouteConfiguration, ResourceTypes.Listener,
+        ResourceTypes.Secret, ResourceTypes.Cluster, ResourceTypes.ClusterLoadAssignment, ResourceTypes.RouteConfiguration, ResourceTypes.Extension,
+        ResourceTypes.Listener,
     ];
 
     private readonly StatsRegistry _stats;
@@ -74,7 +75,8 @@ internal sealed class SnapshotBuilder
             HeaderMatcher = MatcherTranslator.Header,
             DownstreamTls = tls.Downstream,
             UpstreamTls = tls.Upstream,
-            Named = NameResource,
+            Named = (typeUrl, name, source, scope) => NameResource(typeUrl, name, source, waits: true, scope),
+            Discover = DiscoverFilter,
             NodeId = nodeId,
         };
     }
@@ -83,6 +85,9 @@ internal sealed class SnapshotBuilder
 
     /// <summary>Secrets, and what is made of them.</summary>
     internal SecretStore Secrets { get; }
+
+    /// <summary>Discovered configurations of extensions.</summary>
+    internal ExtensionStore Extensions { get; } = new();
 
     /// <summary>
     /// Tells whether a ConfigSource can be asked. Null where nothing is: a snapshot of files has everything there is, and what is taken by name is found among
@@ -208,8 +213,7 @@ internal sealed class SnapshotBuilder
     internal void Forget(ResourceState state)
     {
         ForgetAddresses(state);
-        if (state.TypeUrl == ResourceTypes.Secret)
-            Secrets.Remove(state.Key);
+        Unuse(state);
         Snapshot.Remove(state);
     }
 
@@ -252,14 +256,28 @@ internal sealed class SnapshotBuilder
         Accept(state, version, result);
     }
 
-    // Of a secret contexts are made at once, so that one which does not go together with the rest of them is refused.
+    // Of a secret contexts are made at once, and filters of a discovered configuration, so that one which does not go together with the rest of them is refused.
     private bool TryUse(ResourceState state, ResourceVersion version, List<ConfigError> errors)
     {
-        if (version.Translated is not WireTls.Secret secret || Secrets.Set(state.Key, secret) is not { } problem)
+        string? refusal = version.Translated switch
+        {
+            WireTls.Secret secret => Secrets.Set(state.Key, secret),
+            WireCore.TypedExtensionConfig extension => Extensions.Set(state.Key, extension.TypedConfig),
+            _ => null,
+        };
+        if (refusal is not { } problem)
             return true;
         errors.Add(new ConfigError(version.Resource.Source, Noun(version.Resource), "", problem));
         Release(version);
         return false;
+    }
+
+    private void Unuse(ResourceState state)
+    {
+        if (state.TypeUrl == ResourceTypes.Secret)
+            Secrets.Remove(state.Key);
+        else if (state.TypeUrl == ResourceTypes.Extension)
+            Extensions.Remove(state.Key);
     }
 
     private void Continue(ResourceState state, ResourceVersion current, DiscoveredResource resource, Result result)
@@ -267,8 +285,7 @@ internal sealed class SnapshotBuilder
         Unrefuse(state);
         if (state.Accepted is null)
         {
-            if (current.Translated is WireTls.Secret secret)
-                Secrets.Set(state.Key, secret);
+            TryUse(state, current, []);
             result.Added++;
             Accept(state, current, result);
             return;
@@ -324,8 +341,7 @@ internal sealed class SnapshotBuilder
             if (Snapshot.Find(typeUrl, name) is not { } state || state.IsStatic && !evenStatic)
                 continue;
             ForgetAddresses(state);
-            if (typeUrl == ResourceTypes.Secret)
-                Secrets.Remove(state.Key);
+            Unuse(state);
             if (state.Accepted is null && state.Active is null)
                 Snapshot.Remove(state);
             else if (state.Accepted is not null)
@@ -459,6 +475,11 @@ internal sealed class SnapshotBuilder
                 if (listener is not null)
                     RejectTakenAddress(listener, scope);
                 return listener;
+            case ResourceTypes.Extension:
+                var extension = WireCore.TypedExtensionConfig.Parser.ParseFrom(bytes);
+                if (HttpFilters.DiscoveryProblem(extension.Name, extension.TypedConfig) is { } problem)
+                    scope.Reject("typed_config", problem);
+                return extension;
             default:
                 return SecretTranslator.Translate(WireTls.Secret.Parser.ParseFrom(bytes), Secrets, scope);
         }
@@ -495,7 +516,16 @@ internal sealed class SnapshotBuilder
         return RouteSlot(name);
     }
 
-    private string NameResource(string typeUrl, string name, WireCore.ConfigSource source, ConfigScope scope)
+    private void DiscoverFilter(string name, WireCore.ConfigSource source, bool waits, DiscoveredFilterSlot slot, ConfigScope scope)
+    {
+        if (name.Length == 0)
+            scope.Reject("name", "must not be empty: the configuration is asked for by it");
+        string key = NameResource(ResourceTypes.Extension, name, source, waits, scope.At("config_source"));
+        if (!scope.IsRejected && Extensions.Bind(key, slot) is { Length: > 0 } problem)
+            scope.Reject("", problem);
+    }
+
+    private string NameResource(string typeUrl, string name, WireCore.ConfigSource source, bool waits, ConfigScope scope)
     {
         if (Sources is null)
             return name;
@@ -509,6 +539,11 @@ internal sealed class SnapshotBuilder
             else
                 scope.Ignore(problem.Path, problem.Reason);
         }
+        for (int i = 0; i < (source.ApiConfigSource?.GrpcServices.Count ?? 0); i++)
+        {
+            if (source.ApiConfigSource!.GrpcServices[i].GoogleGrpc is not null)
+                scope.Reject($"api_config_source.grpc_services[{i}].google_grpc", "is taken in dynamic_resources only; use envoy_grpc and a cluster of the bootstrap");
+        }
         foreach (string cluster in ControlPlanes(source))
         {
             if (!_staticClusters.Contains(cluster))
@@ -517,8 +552,9 @@ internal sealed class SnapshotBuilder
                     "api_config_source", $"must have a statically defined non-EDS cluster: '{cluster}' does not exist, was added via api, or is an EDS cluster");
             }
         }
-        var named = new NamedResource(typeUrl, name, _origins.Of(source), bytes);
-        _namedResources.TryAdd((typeUrl, named.Key), named);
+        var named = new NamedResource(typeUrl, name, _origins.Of(source), bytes) { Waits = waits };
+        if (waits || !_namedResources.ContainsKey((typeUrl, named.Key)))
+            _namedResources[(typeUrl, named.Key)] = named;
         return named.Key;
     }
 

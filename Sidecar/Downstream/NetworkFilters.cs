@@ -35,7 +35,7 @@ internal static class NetworkFilters
             var at = scope.At($"filters[{i}]");
             if (wire.ConfigTypeCase == WireListener.Filter.ConfigTypeOneofCase.ConfigDiscovery)
             {
-                at.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
+                at.Reject("config_discovery", "extension discovery (ECDS) is for HTTP filters only; set typed_config");
                 continue;
             }
             string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";

@@ -49,6 +49,12 @@ internal sealed class ConfigServices
     /// </summary>
     internal Func<string, string, WireCore.ConfigSource, ConfigScope, string> Named { get; init; } = static (_, name, _, _) => name;
 
+    /// <summary>
+    /// Has a filter's configuration discovered: its name, where it comes from, and whether the listener waits for it. What is wrong is noted in the scope.
+    /// </summary>
+    internal Action<string, WireCore.ConfigSource, bool, DiscoveredFilterSlot, ConfigScope> Discover { get; init; } =
+        static (_, _, _, _, scope) => scope.Reject("", "extension discovery is not available here");
+
     private static TlsContextSlot? NoTls(ConfigScope scope)
     {
         scope.Reject("", "TLS is not available here");

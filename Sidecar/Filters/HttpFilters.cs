@@ -61,10 +61,7 @@ internal static class HttpFilters
             return default;
         }
         if (wire.ConfigTypeCase == WireHcm.HttpFilter.ConfigTypeOneofCase.ConfigDiscovery)
-        {
-            scope.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
-            return default;
-        }
+            return new Created(DiscoveredFilter.Create(wire.Name, wire.ConfigDiscovery, FindKind, scope.At("config_discovery")), IsTerminal: false);
         string type = TypeName(wire.TypedConfig);
         var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
         if (entry is not null)
@@ -78,6 +75,18 @@ internal static class HttpFilters
             scope.Reject("", $"Didn't find a registered implementation for '{wire.Name}' with type URL: '{type}'");
         return default;
     }
+
+    /// <summary>Why the configuration of a filter cannot be taken by discovery, whoever wants it; null when it can.</summary>
+    internal static string? DiscoveryProblem(string name, Any? config)
+    {
+        string type = TypeName(config);
+        if (!s_filters.TryGetValue(type, out var entry))
+            return $"Didn't find a registered implementation for '{name}' with type URL: '{type}'";
+        return entry.IsTerminal ? $"terminal filter {name} of type {type} is not taken by discovery; set typed_config" : null;
+    }
+
+    private static DiscoveredFilter.Kind? FindKind(string type) =>
+        s_filters.TryGetValue(type, out var entry) ? new DiscoveredFilter.Kind(entry.IsTerminal, entry.Create) : null;
 
     /// <summary>Translates one entry of a typed_per_filter_config; null when it has no effect or is refused.</summary>
     internal static object? CreateRouteConfig(string filterName, Any config, ConfigScope scope)

@@ -40,7 +40,7 @@ internal static class ListenerFilters
     {
         if (wire.ConfigTypeCase == WireListener.ListenerFilter.ConfigTypeOneofCase.ConfigDiscovery)
         {
-            scope.Reject("config_discovery", "extension discovery (ECDS) is not supported yet");
+            scope.Reject("config_discovery", "extension discovery (ECDS) is for HTTP filters only; set typed_config");
             return null;
         }
         string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";

@@ -288,8 +288,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         var record = new PushRecord(update.TypeUrl, update.Source, update.SystemVersion, _loop.UnixMs, update.ReceivedNs) { Bytes = update.Bytes };
         var removed = Confirm(update);
         bool isWildcard = update.TypeUrl is ResourceTypes.Cluster or ResourceTypes.Listener;
-        // A named resource goes with those who name it; a control plane can only say that there is none.
-        var result = _builder.Take(update.TypeUrl, WithOrigin(update.Resources, origin), isWildcard ? removed : []);
+        // A named resource goes with those who name it; a control plane can only say that there is none. Only of a filter's configuration there is a default.
+        var result = _builder.Take(update.TypeUrl, WithOrigin(update.Resources, origin), isWildcard ? removed : update.TypeUrl == ResourceTypes.Extension ? Keys(removed, origin) : []);
         if (update.TypeUrl == ResourceTypes.Listener)
             CheckAddresses(result);
         record.OnTranslated(result, result.Errors.Count + update.Malformed.Count, _loop.NowNs);
@@ -363,11 +363,16 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         Log.Info("config", $"{PushRecord.KindOf(typeUrl)}: the time to live of {names.Count} resources is over{(stays ? "; secrets stay in use" : "")}");
         if (stays)
             return;
+        Warming.Take(_builder.Take(typeUrl, [], Keys(names, origin)));
+        Advance();
+    }
+
+    private static IReadOnlyList<string> Keys(IReadOnlyList<string> names, string origin)
+    {
         var keys = new List<string>(names.Count);
         foreach (string name in names)
             keys.Add(ResourceOrigins.Key(name, origin));
-        Warming.Take(_builder.Take(typeUrl, [], keys));
-        Advance();
+        return keys;
     }
 
     public void OnConnection(bool connected, string reason)

@@ -9,7 +9,7 @@ using Sidecar.Xds;
 namespace Sidecar.Server;
 
 /// <summary>
-/// Subscriptions to what configurations take by name from a source they say themselves (SDS): one for each source and name, shared by all who name it,
+/// Subscriptions to what configurations take by name from a source they say themselves (SDS, ECDS): one for each source and name, shared by all who name it,
 /// ended with the last of them. What comes by the aggregated stream is asked for there. Any other source has a stream, or a watched file, for each name,
 /// as in Envoy: a control plane that ends its stream over one name it does not know, as Istio's agent does, takes no other secret with it.
 /// </summary>
@@ -53,7 +53,9 @@ internal sealed class NamedSubscriptions : ITimerOwner
 
         /// <summary>By <see cref="SubscriptionStats"/>, and all the others of it.</summary>
         internal required StatsCells Stats { get; init; }
-        internal required StatsCells SecretStats { get; init; }
+
+        /// <summary>By <see cref="SecretStats"/> or <see cref="ExtensionStats"/>.</summary>
+        internal required StatsCells OwnStats { get; init; }
         internal List<StatsScope> Scopes => scopes;
         internal bool IsAds => resource.Origin == ResourceOrigins.Ads;
 
@@ -139,9 +141,10 @@ internal sealed class NamedSubscriptions : ITimerOwner
 
     private void Begin(NamedResource resource)
     {
-        string prefix = "sds." + resource.Name + ".";
+        bool isSecret = resource.TypeUrl == ResourceTypes.Secret;
+        string prefix = (isSecret ? "sds." : "extension_config_discovery.http_filter.") + resource.Name + ".";
         var scopes = new List<StatsScope>();
-        var entry = new Entry(this, resource, scopes) { SinceUnixMs = _loop.UnixMs, Stats = Cells(SubscriptionStats.Schema, prefix), SecretStats = Cells(SecretStats.Schema, prefix) };
+        var entry = new Entry(this, resource, scopes) { SinceUnixMs = _loop.UnixMs, Stats = Cells(SubscriptionStats.Schema, prefix), OwnStats = Cells(isSecret ? SecretStats.Schema : ExtensionStats.Schema, prefix) };
         _entries.Add((resource.TypeUrl, resource.Key), entry);
         var (origin, fetchTimeoutMs) = DiscoveryConfig.ReadOrigin(resource.Source.Span, resource.TypeUrl, _hasAds, new WireProblems());
         long timeoutMs = fetchTimeoutMs ?? SubscribingSource.DefaultFetchTimeoutMs;
@@ -207,9 +210,11 @@ internal sealed class NamedSubscriptions : ITimerOwner
                 return;
             keys.Add(key);
             entry.IsHeard = true;
+            bool isRefused = refused.Contains(name) || version is null && !Contains(update.Removed, name);
+            if (update.TypeUrl == ResourceTypes.Extension && (isRefused || version is not null))
+                entry.OwnStats.Inc(isRefused ? ExtensionStats.ConfigFail : ExtensionStats.ConfigReload);
             if (!entry.IsAds)
                 return;
-            bool isRefused = refused.Contains(name) || version is null && !Contains(update.Removed, name);
             entry.Stats.Inc(SubscriptionStats.UpdateAttempt);
             entry.Stats.Inc(isRefused ? SubscriptionStats.UpdateRejected : SubscriptionStats.UpdateSuccess);
             if (isRefused || version is null)
@@ -224,7 +229,7 @@ internal sealed class NamedSubscriptions : ITimerOwner
     internal void CountRotationFailed(string key)
     {
         if (_entries.TryGetValue((ResourceTypes.Secret, key), out var entry))
-            entry.SecretStats.Inc(SecretStats.KeyRotationFailed);
+            entry.OwnStats.Inc(SecretStats.KeyRotationFailed);
     }
 
     private static bool Contains(IReadOnlyList<string> names, string name)

@@ -89,7 +89,7 @@ internal sealed class Warming : ITimerOwner
     /// <summary>The route configurations that listeners want.</summary>
     internal IReadOnlyCollection<string> RouteNames => _routeUsers.Keys;
 
-    /// <summary>What else listeners and clusters take by name, each from its own source: secrets.</summary>
+    /// <summary>What else listeners and clusters take by name, each from its own source: secrets, configurations of extensions.</summary>
     internal IEnumerable<NamedResource> Named
     {
         get
@@ -311,7 +311,7 @@ internal sealed class Warming : ITimerOwner
     {
         foreach (var named in version.Named)
         {
-            if (_snapshot.Find(named.TypeUrl, named.Key)?.Accepted is null && !_givenUp.Contains((named.TypeUrl, named.Key)))
+            if (named.Waits && _snapshot.Find(named.TypeUrl, named.Key)?.Accepted is null && !_givenUp.Contains((named.TypeUrl, named.Key)))
                 return (named.TypeUrl, named.Key);
         }
         return null;
@@ -365,8 +365,8 @@ internal sealed class Warming : ITimerOwner
         state.Active = version;
         if (old is null)
             return;
-        // Nobody is in the middle of anything with a secret, and its key had better not stay in memory.
-        if (state.TypeUrl == ResourceTypes.Secret)
+        // Nobody is in the middle of anything with a secret, and its key had better not stay in memory. Requests under way keep the filters they have.
+        if (state.TypeUrl is ResourceTypes.Secret or ResourceTypes.Extension)
             LetGo(old);
         else
             Retire(old, chains: GoneChains(old.Translated as ListenerConfig, version.Translated as ListenerConfig));

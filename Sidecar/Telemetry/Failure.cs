@@ -91,6 +91,7 @@ internal enum Failure : byte
     OverloadManager,
     ResponsePayloadTooLarge,
     FilterRejected,
+    NoFilterConfig,
     Draining,
     AdminStop,
     InternalError,
@@ -244,6 +245,7 @@ internal static class Failures
         Row(Failure.OverloadManager, P, 503, ResponseFlags.OverloadManager, "overload", No, "envoy overloaded");
         Row(Failure.ResponsePayloadTooLarge, P, 500, ResponseFlags.None, "response_payload_too_large", No, "Internal Server Error");
         Row(Failure.FilterRejected, P, 403, ResponseFlags.None, "filter_rejected", No, "");
+        Row(Failure.NoFilterConfig, P, 500, ResponseFlags.NoFilterConfigFound, "no_filter_config_found", No, "");
         Row(Failure.Draining, P, 503, ResponseFlags.None, "draining", No, "");
         Row(Failure.AdminStop, P, 0, ResponseFlags.None, "server_stop", No, "");
         Row(Failure.InternalError, P, 500, ResponseFlags.None, "internal_error", No, "Internal Server Error");

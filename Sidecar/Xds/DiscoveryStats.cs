@@ -58,6 +58,18 @@ internal static class SecretStats
     internal static readonly StatsSchema Schema = new(new StatDefinition("key_rotation_failed"));
 }
 
+/// <summary>What is counted of a discovered configuration of an extension besides its subscription; names are Envoy's.</summary>
+internal static class ExtensionStats
+{
+    /// <summary>It was taken.</summary>
+    internal const int ConfigReload = 0;
+
+    /// <summary>It was refused.</summary>
+    internal const int ConfigFail = 1;
+
+    internal static readonly StatsSchema Schema = new(new StatDefinition("config_reload"), new StatDefinition("config_fail"));
+}
+
 /// <summary>What is counted of the stream to a control plane; names are Envoy's.</summary>
 internal static class ControlPlaneStats
 {
