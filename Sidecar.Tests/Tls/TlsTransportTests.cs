@@ -274,10 +274,11 @@ public sealed class TlsTransportTests : IDisposable
         }
         else
         {
-            // By then the server has done its part, and sees no more than the end.
-            _loop.Until(() => pair.ClientSide.IsOver && pair.ServerSide.Ended);
+            // By then the server has done its part, and sees no more than the end: a FIN, or a RST where the client leaves its tickets unread.
+            _loop.Until(() => pair.ClientSide.IsOver && (pair.ServerSide.Ended || pair.ServerSide.IsOver));
             Assert.Contains("KEY_USAGE_BIT_INCORRECT", pair.ClientSide.FailureReason);
-            pair.Server.Close(Failure.None);
+            if (!pair.ServerSide.IsOver)
+                pair.Server.Close(Failure.None);
             _loop.Settle();
         }
         Assert.Equal((fits ? 0 : 1, fits ? 1 : 0), (client.Count(TlsStats.ConnectionError), client.Count(TlsStats.Handshake)));
