@@ -64,7 +64,7 @@ public sealed class PeersTests
         var text = new TestSnapshot().Http("in", 1, TestSnapshot.To("app", "\"timeout\": \"1s\"")).Tcp("tcp", 2, "app").HttpByName("rds", 3, "r")
             .Routes("r", TestSnapshot.Answer("hi", "/x", 418)).Cluster("app", true, 4, 5).EdsCluster("eds", false, 6).ToString();
         var configs = JsonDocument.Parse(text).RootElement.GetProperty("configs");
-        Assert.Equal(4, configs.GetArrayLength());
+        Assert.Equal(5, configs.GetArrayLength());
         Assert.Equal(3, configs[1].GetProperty("dynamic_listeners").GetArrayLength());
         Assert.Contains("\"port_value\":5", text);
         Assert.Contains("\"inline_string\":\"hi\"", text);
