@@ -108,8 +108,9 @@ class Peer:
         self.port = free_ports(1)[0]
         log = open(os.path.join(self.work, "log"), "ab")
         pin = ["taskset", "-c", str(cpu)] if cpu is not None else []
+        command = pin + self.command(route)  # writes the peer's configuration, which is not part of its start
         begun = time.monotonic()
-        self.process = subprocess.Popen(pin + self.command(route), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                         env={**os.environ, **(environment or {})})
         self.await_port(begun)
 
