@@ -83,6 +83,10 @@ public sealed class TlsTranslatorTests : IDisposable
     [InlineData("""{"common_tls_context":{"alpn_protocols":[""]}}""", Down + ".alpn_protocols[0]", "1 to 255")]
     [InlineData("""{"common_tls_context":{"custom_handshaker":{"name":"x"}}}""", Down + ".custom_handshaker", "is not supported")]
     [InlineData("""{"common_tls_context":{"tls_certificate_provider_instance":{}}}""", Down + ".tls_certificate_provider_instance", "SDS")]
+    [InlineData("""{"common_tls_context":{"tls_certificate_certificate_provider":{}}}""", Down + ".tls_certificate_certificate_provider", "SDS")]
+    [InlineData("""{"common_tls_context":{"validation_context_certificate_provider_instance":{}}}""", Down + ".validation_context_certificate_provider_instance", "SDS")]
+    [InlineData("""{"common_tls_context":{"validation_context":{"watched_directory":{}}}}""", Down + ".validation_context.watched_directory.path", "at least 1 characters")]
+    [InlineData("""{"common_tls_context":{"tls_certificates":[{"watched_directory":{"path":"/\u0000"}}]}}""", Down + ".tls_certificates[0].watched_directory.path", "NUL")]
     [InlineData("""{"common_tls_context":{"tls_certificate_sds_secret_configs":[{"name":"gone"}]}}""", Down + ".tls_certificate_sds_secret_configs[0].name", "Unknown static secret: gone")]
     [InlineData("""{"common_tls_context":{"validation_context_sds_secret_config":{"name":"gone"}}}""", Down + ".validation_context_sds_secret_config.name", "Unknown static certificate validation context: gone")]
     [InlineData("""{"common_tls_context":{"combined_validation_context":{}}}""", Down + ".combined_validation_context.default_validation_context", "is required")]
@@ -241,11 +245,22 @@ public sealed class TlsTranslatorTests : IDisposable
     }
 
     [Fact]
+    public void WatchedDirectory_IsWatchedToo()
+    {
+        string chain = _folder.Write("tls.crt", _cert.ChainPem), key = _folder.Write("tls.key", _cert.KeyPem), ca = _folder.Write("ca.crt", _ca.Pem);
+        Downstream($$"""
+            {"common_tls_context":{"tls_certificates":[{"certificate_chain":{"filename":"{{chain}}"},"private_key":{"filename":"{{key}}"},"watched_directory":{"path":"/certificate"} }],
+            "validation_context":{"trusted_ca":{"filename":"{{ca}}","watched_directory":{"path":"/source"} },"watched_directory":{"path":"/authorities"} } } }
+            """);
+        Assert.Equal([_folder.Path, "/authorities", "/certificate", "/source"], _secrets.Folders.Order(StringComparer.Ordinal).OrderBy(folder => folder != _folder.Path));
+    }
+
+    [Fact]
     public void TicketKeys_OfTheRightLength()
     {
         string keys(int bytes) => $$"""{"session_ticket_keys":{"keys":[{"inline_bytes":"{{Convert.ToBase64String(new byte[bytes])}}"}]},""" + Own()[1..];
         Assert.Single(Downstream(keys(80)).Options.TicketKeys);
-        Refused(scope => DownstreamSlot(keys(48), scope), Down, "Incorrect TLS session ticket key length. Length 48, expected length 80.");
+        Refused(scope => DownstreamSlot(keys(48), scope), "session_ticket_keys.keys", "Incorrect TLS session ticket key length. Length 48, expected length 80.");
     }
 
     // ---- OCSP and key log -------------------------------------------------------------------------------------------------
@@ -268,7 +283,7 @@ public sealed class TlsTranslatorTests : IDisposable
         string log = $$"""{"common_tls_context":{"key_log":{"path":"PATH"},"tls_certificates":[{{Certificate()}}]} }""";
         Assert.NotNull(Downstream(log.Replace("PATH", _folder.PathOf("keys"))).Options.KeyLog);
         Assert.True(File.Exists(_folder.PathOf("keys")));
-        Refused(scope => DownstreamSlot(log.Replace("PATH", _folder.PathOf("no/such/folder")), scope), Down + ".key_log", "unable to open file");
+        Refused(scope => DownstreamSlot(log.Replace("PATH", _folder.PathOf("no/such/folder")), scope), Down + ".key_log.path", "unable to open file");
     }
 
     [Theory]

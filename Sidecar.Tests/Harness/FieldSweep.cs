@@ -20,7 +20,10 @@ internal sealed record Translated(IReadOnlyList<string> Reports, string Result);
 /// neither is passed over in silence.
 /// </summary>
 /// <param name="translate">Makes of the whole message what the product does.</param>
-/// <param name="samples">Values of a field for which those made up here will not do, by "Message.field" or, for all fields of a type, by its full name.</param>
+/// <param name="samples">
+/// Values of a field for which those made up here will not do, by "Message.field", for a message in one place only by "field.field", or, for all fields of a
+/// type, by its full name.
+/// </param>
 /// <param name="elsewhere">Messages that are swept on their own.</param>
 internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnlyDictionary<string, object[]> samples, IReadOnlySet<string> elsewhere)
 {
@@ -34,6 +37,9 @@ internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnly
 
     /// <summary>The fields that were set, wherever, each with its message's full name.</summary>
     internal HashSet<string> Fields { get; } = [];
+
+    /// <summary>Full names of the messages of fields that are reported as a whole, and of all below them.</summary>
+    internal HashSet<string> Whole { get; } = [];
 
     internal void Run(IMessage root) => Visit(root, root, root.Descriptor.Name);
 
@@ -49,15 +55,16 @@ internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnly
             Swept.Add(at);
             Fields.Add(field.FullName);
             bool isSeen = false;
-            foreach (object sample in Samples(field))
+            foreach (object sample in Samples(field, path))
             {
                 Set(target, field, sample);
                 var after = translate(root);
                 // By its own name, or what it belongs to is reported once it is set.
-                bool isReported = after.Reports.Except(before.Reports).Any(
-                    report => report.Contains(field.Name, StringComparison.Ordinal) || report.Contains(path[(path.LastIndexOf('.') + 1)..], StringComparison.Ordinal));
+                bool isReported = after.Reports.Except(before.Reports).Any(report => Names(report, field.Name) || Names(report, Last(path)));
                 bool isEffective = after.Result.Length > 0 && after.Result != before.Result;
                 isSeen |= isReported || isEffective;
+                if (isReported && field.FieldType == FieldType.Message)
+                    AddWhole(field);
                 // Refused or reported as a whole, nothing below it can count; else each field below must.
                 if (!isReported && after.Result.Length > 0 && Below(target, field) is { } below)
                 {
@@ -99,9 +106,33 @@ internal sealed class FieldSweep(Func<IMessage, Translated> translate, IReadOnly
         target.MergeFrom(kept);
     }
 
-    private object[] Samples(FieldDescriptor field)
+    private void AddWhole(FieldDescriptor field)
     {
-        if (samples.TryGetValue(field.ContainingType.Name + "." + field.Name, out object[]? own))
+        var message = field.IsMap ? field.MessageType.FindFieldByNumber(2) is { FieldType: FieldType.Message } value ? value.MessageType : null : field.MessageType;
+        if (message is null || message.File.Package == "google.protobuf" || !Whole.Add(message.FullName))
+            return;
+        foreach (var below in message.Fields.InDeclarationOrder().Where(below => below.FieldType == FieldType.Message))
+            AddWhole(below);
+    }
+
+    private static string Last(string path) => path[(path.LastIndexOf('.') + 1)..];
+
+    // As a word: "name" is not in "filename".
+    private static bool Names(string report, string name)
+    {
+        for (int at = report.IndexOf(name, StringComparison.Ordinal); at >= 0; at = report.IndexOf(name, at + 1, StringComparison.Ordinal))
+        {
+            if ((at == 0 || !IsWord(report[at - 1])) && (at + name.Length == report.Length || !IsWord(report[at + name.Length])))
+                return true;
+        }
+        return false;
+
+        static bool IsWord(char c) => char.IsAsciiLetterOrDigit(c) || c == '_';
+    }
+
+    private object[] Samples(FieldDescriptor field, string path)
+    {
+        if (samples.TryGetValue(Last(path) + "." + field.Name, out object[]? own) || samples.TryGetValue(field.ContainingType.Name + "." + field.Name, out own))
             return [.. own.Select(Copy)];
         if (field.IsMap)
             field = field.MessageType.FindFieldByNumber(2);

@@ -24,6 +24,7 @@ public sealed partial class IstiodDumpTests
     /// <summary>Where something has no effect, and how often in each of the dumps, in their order. What gets an effect goes from here.</summary>
     private static readonly (string Path, int[] Counts)[] s_withoutEffect =
     [
+        ("cluster: eds_cluster_config.eds_config.initial_fetch_timeout", [6, 6, 12, 12, 1, 0]),
         ("cluster: eds_cluster_config.eds_config.resource_api_version", [6, 6, 12, 12, 1, 0]),
         ("cluster: filters[] (istio.metadata_exchange)", [7, 7, 13, 13, 1, 0]),
         ("cluster: filters[].typed_config.<MetadataExchange>", [0, 0, 0, 0, 1, 0]),
@@ -51,6 +52,7 @@ public sealed partial class IstiodDumpTests
         ("listener: filter_chains[].filters[].typed_config.access_log", [6, 9, 4, 3, 0, 0]),
         ("listener: filter_chains[].filters[].typed_config.http_filters[] (envoy.filters.http.grpc_stats)", [5, 9, 4, 3, 0, 0]),
         ("listener: filter_chains[].filters[].typed_config.http_filters[] (istio.metadata_exchange)", [5, 9, 4, 3, 0, 0]),
+        ("listener: filter_chains[].filters[].typed_config.rds.config_source.initial_fetch_timeout", [3, 3, 3, 3, 0, 0]),
         ("listener: filter_chains[].filters[].typed_config.route_config.virtual_hosts[].routes[].decorator", [2, 6, 1, 0, 0, 0]),
         ($"listener: {Downstream}.{Roots}.api_config_source.set_node_on_first_message_only", [2, 5, 2, 0, 0, 0]),
         ($"listener: {Downstream}.{Roots}.resource_api_version", [2, 5, 2, 0, 0, 0]),

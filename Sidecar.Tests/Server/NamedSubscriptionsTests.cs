@@ -282,7 +282,7 @@ public sealed class NamedSubscriptionsTests : IDisposable
             .Expect("SDS n=a +[] -[]");
         plane.Until(() => Serving() is not null);
         stream.Send(DiscoveryMessages.Delta(ResourceTypes.Secret, "2", "b", [DiscoveryMessages.Wrap("default", "2", Message("default", """ "tls_certificate": {} """))]))
-            .Expect("SDS n=b +[] -[] NACK 13: Error adding/updating secret(s) default: tls_certificate: certificate_chain: is required");
+            .Expect("SDS n=b +[] -[] NACK 13: Error adding/updating secret(s) default: tls_certificate.certificate_chain: is required");
         Assert.Equal(_cert.Fingerprint, Serial());
     }
 

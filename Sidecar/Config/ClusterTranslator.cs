@@ -215,6 +215,8 @@ internal static class ClusterTranslator
         }
         if (lb.MetadataKey is not null)
             at.Reject("metadata_key", "a destination from metadata is not supported");
+        if (lb.HttpHeaderName.Length > 0 && !lb.UseHttpHeader)
+            at.Ignore("http_header_name", "has no effect without use_http_header");
         if (lb.UpstreamPortOverride is > ushort.MaxValue)
             at.Reject("upstream_port_override", $"value must be less than or equal to {ushort.MaxValue}");
         return new OriginalDstConfig
@@ -320,8 +322,11 @@ internal static class ClusterTranslator
                         bias = Bias(least.ActiveRequestBias, within);
                         if (least.SlowStartConfig is not null)
                             within.Ignore("slow_start_config", "new hosts get their whole share at once");
-                        if (least.SelectionMethod == WireLb.LeastRequest.V3.LeastRequest.Types.SelectionMethod.FullScan || least.EnableFullScan == true)
-                            within.Ignore("selection_method", "hosts are chosen by choice_count draws, not by a full scan");
+                        const string noScan = "hosts are chosen by choice_count draws, not by a full scan";
+                        if (least.SelectionMethod == WireLb.LeastRequest.V3.LeastRequest.Types.SelectionMethod.FullScan)
+                            within.Ignore("selection_method", noScan);
+                        if (least.EnableFullScan == true)
+                            within.Ignore("enable_full_scan", noScan);
                         ReportLocality(least.LocalityLbConfig, at);
                     }
                     break;
@@ -805,6 +810,8 @@ internal static class ClusterTranslator
         if (wire.EdsClusterConfig?.EdsConfig is { } eds
             && eds.ConfigSourceSpecifierCase is not (WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads or WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Self))
             scope.Ignore("eds_cluster_config.eds_config", "endpoints come from where the cluster came from");
+        if (wire.EdsClusterConfig?.EdsConfig?.InitialFetchTimeout is not null)
+            scope.Ignore("eds_cluster_config.eds_config.initial_fetch_timeout", "the first endpoints are waited for 15 s");
     }
 
     // Envoy's sanitiser for names in stats.

@@ -43,6 +43,9 @@ internal sealed class SecretStore
 
         /// <summary>SHA-256 of what was read; empty where nothing could be.</summary>
         internal Dictionary<string, string> Files { get; } = [];
+
+        /// <summary>Folders to watch besides those the files are in.</summary>
+        internal HashSet<string> Folders { get; } = [];
     }
 
     /// <summary>A slot, how its context is made, and of what it was made last.</summary>
@@ -83,6 +86,9 @@ internal sealed class SecretStore
             _reading.Files[path] = bytes is null ? "" : Convert.ToHexString(OpenSsl.Sha256(bytes));
         return bytes;
     }
+
+    /// <summary>Has the files of the context being made read again whenever something changes in this folder, too.</summary>
+    internal void WatchFolder(string folder) => _reading?.Folders.Add(Path.GetFullPath(folder));
 
     /// <summary>The certificate a text stands for; the same object for the same text, as long as somebody uses it.</summary>
     internal TlsCertificate? Certificate(string identity, Func<TlsCertificate?> parse) => Shared(_certificates, identity, parse);
@@ -230,11 +236,15 @@ internal sealed class SecretStore
         }
         made.Dependent.Of = made.Of;
         foreach (string path in made.Of.Files.Keys)
-        {
-            string folder = Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/";
-            if (_folders.Add(folder))
-                FolderFound(folder);
-        }
+            NoteFolder(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/");
+        foreach (string folder in made.Of.Folders)
+            NoteFolder(folder);
+    }
+
+    private void NoteFolder(string folder)
+    {
+        if (_folders.Add(folder))
+            FolderFound(folder);
     }
 
     /// <summary>Whose contexts are made of a secret, each once; those that are not any more are forgotten.</summary>

@@ -27,12 +27,12 @@ internal static class SecretTranslator
         {
             case Wire.Secret.TypeOneofCase.TlsCertificate:
                 Report(wire.TlsCertificate, scope.At("tls_certificate"));
-                if (Certificate(wire.TlsCertificate, store, out string problem) is null)
-                    scope.Reject("tls_certificate", problem);
+                if (Certificate(wire.TlsCertificate, store, out string field, out string problem) is null)
+                    scope.At("tls_certificate").Reject(field, problem);
                 break;
             case Wire.Secret.TypeOneofCase.ValidationContext:
                 Report(wire.ValidationContext, scope.At("validation_context"));
-                if (Validation(wire.ValidationContext, store, scope.Services, out string field, out problem) is null)
+                if (Validation(wire.ValidationContext, store, scope.Services, out field, out problem) is null)
                     scope.At("validation_context").Reject(field, problem);
                 break;
             case Wire.Secret.TypeOneofCase.SessionTicketKeys:
@@ -40,7 +40,7 @@ internal static class SecretTranslator
                     scope.Reject("session_ticket_keys.keys", problem);
                 break;
             case Wire.Secret.TypeOneofCase.GenericSecret:
-                // Whoever uses it reads it.
+                scope.Ignore("generic_secret", "nothing here asks for one");
                 break;
             default:
                 scope.Reject("type", "is required: set tls_certificate, validation_context, session_ticket_keys or generic_secret");
@@ -65,18 +65,23 @@ internal static class SecretTranslator
             scope.Reject("ocsp_staple", "OCSP staple cannot be provided via inline_string");
         if (wire.SignedCertificateTimestamp.Count > 0)
             scope.Ignore("signed_certificate_timestamp", "is not sent (Envoy does not either)");
+        ReportFolder(wire.WatchedDirectory, scope);
     }
 
-    /// <summary>The certificate and its key; null, and why.</summary>
-    internal static TlsCertificate? Certificate(Wire.TlsCertificate wire, SecretStore store, out string problem)
+    /// <summary>The certificate and its key; null, with the field to blame and why.</summary>
+    internal static TlsCertificate? Certificate(Wire.TlsCertificate wire, SecretStore store, out string field, out string problem)
     {
+        Watch(wire.WatchedDirectory, store);
         byte[]? password = null;
+        field = "password";
         if (wire.Password is not null && (password = Read(wire.Password, store, out problem)) is null)
             return null;
+        field = "ocsp_staple";
         if (Read(wire.OcspStaple, store, out problem) is not { } staple)
             return null;
         if (wire.Pkcs12 is not null)
         {
+            field = "pkcs12";
             if (wire.CertificateChain is not null || wire.PrivateKey is not null)
             {
                 problem = "pkcs12 cannot be set together with certificate_chain or private_key";
@@ -87,11 +92,13 @@ internal static class SecretTranslator
             string name = NameOf(wire.Pkcs12);
             return Shared(store, bundle, [], password, staple, () => (TlsCertificate.FromPkcs12(bundle, password, name, out string reason), reason), out problem);
         }
+        field = "certificate_chain";
         if (Read(wire.CertificateChain, store, out problem) is not { Length: > 0 } chain)
         {
-            problem = problem.Length > 0 ? problem : "certificate_chain: is required";
+            problem = problem.Length > 0 ? problem : "is required";
             return null;
         }
+        field = "private_key";
         string chainName = NameOf(wire.CertificateChain);
         string keyName = NameOf(wire.PrivateKey);
         if (Read(wire.PrivateKey, store, out problem) is not { Length: > 0 } key)
@@ -101,6 +108,8 @@ internal static class SecretTranslator
         }
         var certificate = Shared(store, chain, key, password, staple, () => (TlsCertificate.FromPem(chain, key, password, chainName, keyName, out string reason), reason), out problem);
         Array.Clear(key);
+        // It takes both, and the staple is theirs: the text says which is wrong.
+        field = "";
         return certificate;
     }
 
@@ -135,6 +144,7 @@ internal static class SecretTranslator
             scope.Reject("match_subject_alt_names", "SAN-based verification of peer certificates without a type and with one exclude each other; use match_typed_subject_alt_names");
         if (wire.TrustedCa is not null && wire.SystemRootCerts is not null)
             scope.Reject("system_root_certs", "trusted_ca is set too; one of them");
+        ReportFolder(wire.WatchedDirectory, scope);
     }
 
     private const string SpiffeType = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig";
@@ -146,6 +156,7 @@ internal static class SecretTranslator
         field = "";
         if (!OpenSsl.TryLoad(out problem))
             return null;
+        Watch(wire.WatchedDirectory, store);
         var identity = new StringBuilder(Convert.ToHexString(OpenSsl.Sha256(wire.ToByteArray())));
         var options = new ValidationOptions
         {
@@ -219,15 +230,19 @@ internal static class SecretTranslator
             problem = "trust_bundles is not supported; list trust_domains";
             return null;
         }
-        foreach (var domain in wire.TrustDomains)
+        for (int i = 0; i < wire.TrustDomains.Count; i++)
         {
+            var domain = wire.TrustDomains[i];
             if (domain.Name.Length == 0 || domain.TrustBundle is null || domain.WorkloadTrustDomain.Length > 0)
             {
                 problem = domain.WorkloadTrustDomain.Length > 0 ? "workload_trust_domain is not supported" : "trust_domains: name and trust_bundle are required";
                 return null;
             }
             if (Bundle(domain.TrustBundle, isCrl: false, store, identity, out problem) is not { } bundle)
+            {
+                problem = $"trust_domains[{i}].trust_bundle: {problem}";
                 return null;
+            }
             if (!domains.TryAdd(domain.Name.ToLowerInvariant(), bundle))
             {
                 problem = $"Multiple trust bundles are given for one trust domain for {domain.Name}";
@@ -328,6 +343,7 @@ internal static class SecretTranslator
     internal static byte[]? Read(WireCore.DataSource? source, SecretStore store, out string problem)
     {
         problem = "";
+        Watch(source?.WatchedDirectory, store);
         switch (source?.SpecifierCase)
         {
             case WireCore.DataSource.SpecifierOneofCase.InlineBytes:
@@ -344,6 +360,21 @@ internal static class SecretTranslator
             default:
                 return [];
         }
+    }
+
+    // A folder that is named is watched as well as that of each file; Envoy watches one or the other.
+    private static void Watch(WireCore.WatchedDirectory? wire, SecretStore store)
+    {
+        if (wire is { Path.Length: > 0 } && !wire.Path.Contains('\0'))
+            store.WatchFolder(wire.Path);
+    }
+
+    private static void ReportFolder(WireCore.WatchedDirectory? wire, ConfigScope scope)
+    {
+        if (wire is { Path.Length: 0 })
+            scope.Reject("watched_directory.path", "value length must be at least 1 characters");
+        else if (wire is not null && wire.Path.Contains('\0'))
+            scope.Reject("watched_directory.path", "must not contain NUL");
     }
 
     private static string NameOf(WireCore.DataSource? source) =>

@@ -59,11 +59,9 @@ internal sealed class TlsTranslator(SecretStore secrets)
             var all = options;
             if (!keyLog.TryOpen(ref all, out field, out problem))
                 return null;
-            if (TicketKeys(wire, keys, out var tickets, out field, out problem))
-                all = all with { TicketKeys = tickets };
-            else
+            if (!TicketKeys(wire, keys, out var tickets, out field, out problem))
                 return null;
-            return Context(common, keys, all, scope.Services, stats, out field, out problem);
+            return Context(common, keys, all with { TicketKeys = tickets }, scope.Services, stats, out field, out problem);
         });
     }
 
@@ -119,7 +117,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
         (string field, string problem) = secrets.Bind(slot, (out string where, out string what) => recipe(stats, out where, out what));
         if (problem.Length > 0)
         {
-            scope.Reject(field.Length > 0 ? "common_tls_context." + field : "common_tls_context", problem);
+            scope.Reject(field, problem);
             return null;
         }
         _slots[identity] = new WeakReference<TlsContextSlot>(slot);
@@ -138,8 +136,13 @@ internal sealed class TlsTranslator(SecretStore secrets)
     private SecretKeys ReportCommon(Wire.CommonTlsContext wire, ConfigScope scope)
     {
         var keys = new SecretKeys(new string[wire.TlsCertificateSdsSecretConfigs.Count]);
-        if (wire.TlsCertificateProviderInstance is not null || wire.TlsCertificateCertificateProvider is not null || wire.TlsCertificateCertificateProviderInstance is not null)
-            scope.Reject("tls_certificate_provider_instance", "certificate providers are not supported; use tls_certificates or SDS");
+        const string noProviders = "certificate providers are not supported; use tls_certificates or SDS";
+        if (wire.TlsCertificateProviderInstance is not null)
+            scope.Reject("tls_certificate_provider_instance", noProviders);
+        if (wire.TlsCertificateCertificateProvider is not null)
+            scope.Reject("tls_certificate_certificate_provider", noProviders);
+        if (wire.TlsCertificateCertificateProviderInstance is not null)
+            scope.Reject("tls_certificate_certificate_provider_instance", noProviders);
         if (wire.CustomTlsCertificateSelector is not null)
             scope.Reject("custom_tls_certificate_selector", "is not supported");
         if (wire.CustomHandshaker is not null)
@@ -165,16 +168,20 @@ internal sealed class TlsTranslator(SecretStore secrets)
                     at.Reject("default_validation_context", "is required");
                 else
                     SecretTranslator.Report(combined.DefaultValidationContext, at.At("default_validation_context"));
-                if (combined.ValidationContextCertificateProvider is not null || combined.ValidationContextCertificateProviderInstance is not null)
+                if (combined.ValidationContextCertificateProvider is not null)
                     at.Reject("validation_context_certificate_provider", "certificate providers are not supported; use SDS");
+                if (combined.ValidationContextCertificateProviderInstance is not null)
+                    at.Reject("validation_context_certificate_provider_instance", "certificate providers are not supported; use SDS");
                 if (combined.ValidationContextSdsSecretConfig is null)
                     at.Reject("validation_context_sds_secret_config", "is required");
                 else
                     keys.Validation = KeyOf(combined.ValidationContextSdsSecretConfig, "certificate validation context", at.At("validation_context_sds_secret_config"));
                 break;
             case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextCertificateProvider:
-            case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextCertificateProviderInstance:
                 scope.Reject("validation_context_certificate_provider", "certificate providers are not supported; use validation_context or SDS");
+                break;
+            case Wire.CommonTlsContext.ValidationContextTypeOneofCase.ValidationContextCertificateProviderInstance:
+                scope.Reject("validation_context_certificate_provider_instance", "certificate providers are not supported; use validation_context or SDS");
                 break;
         }
         return keys;
@@ -242,7 +249,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
 
         internal bool TryOpen(ref TlsOptions options, out string field, out string problem)
         {
-            field = "key_log";
+            field = "common_tls_context.key_log.path";
             problem = "";
             if (wire is not null && (_opened ??= KeyLog.Open(wire.Path, local, remote, out problem)) is null)
                 return false;
@@ -258,13 +265,22 @@ internal sealed class TlsTranslator(SecretStore secrets)
 
     private TlsContext? Context(Wire.CommonTlsContext wire, SecretKeys keys, TlsOptions options, ConfigServices services, StatsScope stats, out string field, out string problem)
     {
+        var context = Make(wire, keys, options, services, stats, out string within, out problem);
+        field = Join("common_tls_context", within);
+        return context;
+    }
+
+    private TlsContext? Make(Wire.CommonTlsContext wire, SecretKeys keys, TlsOptions options, ConfigServices services, StatsScope stats, out string field, out string problem)
+    {
         field = problem = "";
         var certificates = new List<TlsCertificate>();
         for (int i = 0; i < wire.TlsCertificates.Count; i++)
         {
-            field = $"tls_certificates[{i}]";
-            if (SecretTranslator.Certificate(wire.TlsCertificates[i], secrets, out problem) is not { } certificate)
+            if (SecretTranslator.Certificate(wire.TlsCertificates[i], secrets, out string within, out problem) is not { } certificate)
+            {
+                field = Join($"tls_certificates[{i}]", within);
                 return null;
+            }
             certificates.Add(certificate);
         }
         for (int i = 0; i < wire.TlsCertificateSdsSecretConfigs.Count; i++)
@@ -273,7 +289,7 @@ internal sealed class TlsTranslator(SecretStore secrets)
             // Not there yet: no context, and no problem either. All names are looked up, for each to be waited for.
             if (secrets.Find(keys.Certificates[i])?.TlsCertificate is not { } secret)
                 continue;
-            if (SecretTranslator.Certificate(secret, secrets, out problem) is not { } certificate)
+            if (SecretTranslator.Certificate(secret, secrets, out _, out problem) is not { } certificate)
                 return null;
             certificates.Add(certificate);
         }
@@ -318,9 +334,11 @@ internal sealed class TlsTranslator(SecretStore secrets)
         if (context is null)
             return false;
         validation = SecretTranslator.Validation(context, secrets, services, out string within, out problem);
-        field = within.Length > 0 ? path + "." + within : path;
+        field = Join(path, within);
         return validation is not null;
     }
+
+    private static string Join(string path, string field) => field.Length > 0 ? path + "." + field : path;
 
     private bool TicketKeys(Wire.DownstreamTlsContext wire, SecretKeys names, out IReadOnlyList<byte[]> keys, out string field, out string problem)
     {
@@ -330,9 +348,11 @@ internal sealed class TlsTranslator(SecretStore secrets)
         switch (wire.SessionTicketKeysTypeCase)
         {
             case Wire.DownstreamTlsContext.SessionTicketKeysTypeOneofCase.SessionTicketKeys:
+                field = "session_ticket_keys.keys";
                 source = wire.SessionTicketKeys;
                 break;
             case Wire.DownstreamTlsContext.SessionTicketKeysTypeOneofCase.SessionTicketKeysSdsSecretConfig:
+                field = "session_ticket_keys_sds_secret_config";
                 source = secrets.Find(names.TicketKeys)?.SessionTicketKeys;
                 break;
             default:

@@ -159,6 +159,11 @@ internal sealed class HttpConnectionManager : TerminalFilter
                     scope.Reject("rds.route_config_name", "must not be empty");
                 else
                     routeSlot = scope.Services.RouteSlot(routeName);
+                if (wire.Rds.ConfigSource is { } source
+                    && source.ConfigSourceSpecifierCase is not (WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads or WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Self))
+                    scope.Ignore("rds.config_source", "routes come from where the listener came from");
+                if (wire.Rds.ConfigSource?.InitialFetchTimeout is not null)
+                    scope.Ignore("rds.config_source.initial_fetch_timeout", "the first routes are waited for 15 s");
                 break;
             case Wire.HttpConnectionManager.RouteSpecifierOneofCase.ScopedRoutes:
                 scope.Reject("scoped_routes", "scoped routes are not supported; use rds or route_config");

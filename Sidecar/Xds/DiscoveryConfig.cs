@@ -146,6 +146,9 @@ internal sealed record DiscoveryConfig
                     return ReadPath(source.Path, "", path + ".path");
                 case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.ApiConfigSource:
                     return ReadApi(source.ApiConfigSource, typeUrl, path + ".api_config_source");
+                case WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Self:
+                    _problems.Reject(path + ".self", "is not supported; say ads, path_config_source or api_config_source");
+                    return null;
                 default:
                     _problems.Reject(path, "says no source: ads, path_config_source or api_config_source is expected");
                     return null;
@@ -229,6 +232,8 @@ internal sealed record DiscoveryConfig
                 _problems.Reject(path + ".grpc_services", TypeName + "::(DELTA_)GRPC must have no more than 2 gRPC services specified");
             var first = _services.Read(api.GrpcServices[0], path + ".grpc_services[0]");
             var second = api.GrpcServices.Count == 2 ? _services.Read(api.GrpcServices[1], path + ".grpc_services[1]") : null;
+            if (second is { } other && (other.BackoffBaseMs, other.BackoffMaxMs) != (Backoff.DefaultBaseMs, Backoff.DefaultMaxMs))
+                _problems.Unsupported(path + ".grpc_services[1].retry_policy.retry_back_off", "attempts wait as the first service says, whichever they go to");
             if (first is null)
                 return null;
             return new GrpcSourceConfig(first.Target, service, method, isDelta.Value)
