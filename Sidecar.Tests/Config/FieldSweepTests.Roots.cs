@@ -10,6 +10,7 @@ using WireCors = Envoy.Extensions.Filters.Http.Cors.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 using WireFilter = Envoy.Extensions.Filters.Listener;
 using WireHcm = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
+using WireHttp = Envoy.Extensions.Upstreams.Http.V3;
 using WireLb = Envoy.Extensions.LoadBalancingPolicies;
 using WireListener = Envoy.Config.Listener.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
@@ -28,6 +29,7 @@ public sealed partial class FieldSweepTests
     {
         new("Filter", () => Tcp(new()), wire => OfListener(Listener((WireListener.Filter)wire))),
         new("HttpFilter", () => HttpFilter(new WireCors.Cors()), OfHttpFilter),
+        new("FilterChainMatch", () => new WireListener.FilterChainMatch(), OfMatch),
         new("OriginalSrc", () => new WireFilter.OriginalSrc.V3.OriginalSrc(), OfListenerFilter),
         new("ProxyProtocol", () => new WireFilter.ProxyProtocol.V3.ProxyProtocol(), OfListenerFilter),
         new("TlsInspector", () => new WireFilter.TlsInspector.V3.TlsInspector(), OfListenerFilter),
@@ -43,6 +45,7 @@ public sealed partial class FieldSweepTests
         new("StringMatcher", () => new WireMatcher.StringMatcher { Exact = "y" }, OfStringMatcher),
         new("HeaderValueOption", () => new WireCore.HeaderValueOption { Header = new() { Key = "k", Value = "v" } }, OfHeaderOption),
         new("DownstreamTlsContext", () => Downstream(Own()), wire => OfDownstream((WireTls.DownstreamTlsContext)wire)),
+        new("AutoHttpConfig", () => new WireHttp.HttpProtocolOptions.Types.AutoHttpConfig(), OfAutoHttp),
         new("UpstreamTlsContext", () => new WireTls.UpstreamTlsContext { CommonTlsContext = new() }, OfUpstream),
         new("SPIFFECertValidatorConfig", () => new WireTls.SPIFFECertValidatorConfig { TrustDomains = { files.TrustDomain.Clone() } }, OfValidator),
         new("Secret", () => new WireTls.Secret { Name = "s", TlsCertificate = files.Own.Clone() }, OfSecret),
@@ -82,7 +85,10 @@ public sealed partial class FieldSweepTests
 
     private static WireEndpoint.ClusterLoadAssignment Assignment() => new() { ClusterName = "c", Endpoints = { Locality() } };
 
-    private static WireEndpoint.LocalityLbEndpoints Locality() => new() { LbEndpoints = { new WireEndpoint.LbEndpoint { Endpoint = new() { Address = s_address.Clone() } } } };
+    private static WireEndpoint.LocalityLbEndpoints Locality(string region = "") => new()
+    {
+        Locality = new() { Region = region }, LbEndpoints = { new WireEndpoint.LbEndpoint { Endpoint = new() { Address = s_address.Clone() } } },
+    };
 
     private static WireCluster.LoadBalancingPolicy Policies(IMessage policy) => new() { Policies = { Policy(policy) } };
 
@@ -108,6 +114,13 @@ public sealed partial class FieldSweepTests
         return OfListener(Listener(Hcm(manager)));
     }
 
+    private static Translated OfMatch(IMessage wire)
+    {
+        var listener = Listener();
+        listener.FilterChains[0].FilterChainMatch = (WireListener.FilterChainMatch)wire;
+        return OfListener(listener);
+    }
+
     private static Translated OfListenerFilter(IMessage wire)
     {
         var listener = Listener();
@@ -130,9 +143,18 @@ public sealed partial class FieldSweepTests
 
     private static Translated OfCluster(WireCluster.Cluster wire) => Of(Resource(ResourceTypes.Cluster, wire.Name, wire));
 
-    private static Translated OfHttpOptions(IMessage wire)
+    private static Translated OfHttpOptions(IMessage wire) => OfHttpOptions(wire, Cluster());
+
+    // It is negotiated in TLS.
+    private static Translated OfAutoHttp(IMessage wire)
     {
         var cluster = Cluster();
+        cluster.TransportSocket = Socket(new WireTls.UpstreamTlsContext());
+        return OfHttpOptions(new WireHttp.HttpProtocolOptions { AutoConfig = (WireHttp.HttpProtocolOptions.Types.AutoHttpConfig)wire }, cluster);
+    }
+
+    private static Translated OfHttpOptions(IMessage wire, WireCluster.Cluster cluster)
+    {
         cluster.TypedExtensionProtocolOptions["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"] = Any.Pack(wire);
         return OfCluster(cluster);
     }

@@ -58,6 +58,8 @@ public sealed partial class FieldSweepTests(FieldSweepFiles files) : IClassFixtu
 
     private static WireListener.ListenerFilterChainMatchPredicate Ports() => new() { DestinationPortRange = new() { Start = 1, End = 10 } };
 
+    private static WireTcp.TcpProxy.Types.WeightedCluster.Types.ClusterWeight Weighted() => new() { Name = "c", Weight = 1 };
+
     private static readonly Dictionary<string, object[]> s_samples = new()
     {
         ["envoy.config.core.v3.Address"] = [s_address],
@@ -104,6 +106,20 @@ public sealed partial class FieldSweepTests(FieldSweepFiles files) : IClassFixtu
         ["typed_extension_config.typed_config"] = [Any.Pack(new WireLb.RoundRobin.V3.RoundRobin())],
         ["envoy.type.matcher.v3.RegexMatcher"] = [new WireMatcher.RegexMatcher { Regex = "x" }],
         ["RegexMatcher.regex"] = ["y"],
+        ["envoy.config.cluster.v3.Cluster.TransportSocketMatch"] =
+            [new WireCluster.Cluster.Types.TransportSocketMatch { Name = "m", TransportSocket = new() { Name = "raw_buffer" } }],
+        ["envoy.config.endpoint.v3.LocalityLbEndpoints"] = [Locality("elsewhere")],
+        ["LocalityLbEndpoints.locality"] = [new WireCore.Locality { Region = "further" }],
+        ["envoy.config.endpoint.v3.LbEndpoint"] = [Locality().LbEndpoints[0]],
+        ["envoy.config.endpoint.v3.Endpoint"] = [Locality().LbEndpoints[0].Endpoint],
+        ["HTTPFault.delay"] = [new WireFaultCommon.FaultDelay { FixedDelay = new() { Seconds = 1 }, Percentage = new() { Numerator = 40 } }],
+        ["HTTPFault.abort"] = [new WireFault.FaultAbort { HttpStatus = 503, Percentage = new() { Numerator = 40 } }],
+        ["HTTPFault.response_rate_limit"] = [new WireFaultCommon.FaultRateLimit { FixedLimit = new() { LimitKbps = 1 }, Percentage = new() { Numerator = 40 } }],
+        ["FaultRateLimit.fixed_limit"] = [new WireFaultCommon.FaultRateLimit.Types.FixedLimit { LimitKbps = 2 }],
+        ["FaultAbort.http_status"] = [504u],
+        ["TcpProxy.weighted_clusters"] = [new WireTcp.TcpProxy.Types.WeightedCluster { Clusters = { Weighted() } }],
+        ["WeightedCluster.clusters"] = [Weighted()],
+        ["HttpProtocolOptions.explicit_http_config"] = [new WireHttp.HttpProtocolOptions.Types.ExplicitHttpConfig { Http2ProtocolOptions = new() }],
     };
 
     private static readonly FieldSweepRoot[] s_roots =

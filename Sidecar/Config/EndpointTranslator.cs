@@ -134,7 +134,8 @@ internal static class EndpointTranslator
         address = default;
         if (wire is not { AddressCase: WireCore.Address.AddressOneofCase.SocketAddress, SocketAddress: { } socket }
             || socket.PortSpecifierCase != WireCore.SocketAddress.PortSpecifierOneofCase.PortValue || socket.PortValue > ushort.MaxValue
-            || socket.Protocol != WireCore.SocketAddress.Types.Protocol.Tcp || socket.ResolverName.Length > 0 || socket.NetworkNamespaceFilepath.Length > 0)
+            || socket.Protocol != WireCore.SocketAddress.Types.Protocol.Tcp || socket.ResolverName.Length > 0 || socket.NetworkNamespaceFilepath.Length > 0
+            || socket.Ipv4Compat)
         {
             return false;
         }
@@ -156,6 +157,8 @@ internal static class EndpointTranslator
                     scope.Reject("pipe.path", $"must have 1 to {PipePathMax} bytes");
                     return false;
                 }
+                if (wire.Pipe.Mode != 0)
+                    scope.Ignore("pipe.mode", "is for sockets that are listened on");
                 address = Address.Pipe(wire.Pipe.Path);
                 return true;
             case WireCore.Address.AddressOneofCase.SocketAddress:
@@ -197,6 +200,8 @@ internal static class EndpointTranslator
         }
         if (wire.ResolverName.Length > 0)
             scope.Ignore("resolver_name", "addresses are resolved by the cluster's type alone");
+        if (wire.Ipv4Compat)
+            scope.Ignore("ipv4_compat", "is for addresses that are listened on");
         if (wire.NetworkNamespaceFilepath.Length > 0)
         {
             scope.Reject("network_namespace_filepath", "other network namespaces are not supported");

@@ -261,8 +261,11 @@ internal static class ListenerTranslator
     {
         if (wire is null)
             return new FilterChainCriteria();
-        if (wire.AddressSuffix.Length > 0 || wire.SuffixLen is not null)
-            scope.Reject("address_suffix", "matching by address suffix is not supported (Envoy does not either)");
+        const string noSuffix = "matching by address suffix is not supported (Envoy does not either)";
+        if (wire.AddressSuffix.Length > 0)
+            scope.Reject("address_suffix", noSuffix);
+        if (wire.SuffixLen is not null)
+            scope.Reject("suffix_len", noSuffix);
         if (wire.DestinationPort is 0 or > 65535)
             scope.Reject("destination_port", "must be 1 to 65535");
         var names = new List<string>(wire.ServerNames.Count);

@@ -333,6 +333,8 @@ internal sealed class TcpProxyFilter : TerminalFilter
                     var weighted = wire.WeightedClusters.Clusters[i];
                     if (weighted.Weight == 0)
                         scope.Reject($"weighted_clusters.clusters[{i}].weight", "must be at least 1");
+                    if (weighted.MetadataMatch is not null)
+                        scope.Ignore($"weighted_clusters.clusters[{i}].metadata_match", "subset load balancing is not supported yet");
                     AddCluster(clusters, weighted.Name, weighted.Weight, $"weighted_clusters.clusters[{i}].name", scope);
                 }
                 if (clusters.Count == 0)
