@@ -69,13 +69,13 @@ public class Http1AttackTests
     [InlineData("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
     [InlineData("GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n", nameof(Failure.Http1InvalidUrl), 400)]
     // Connection must not take away what routing and identity rest on.
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: content-length\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :method\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :path, close\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, :authority\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :Scheme\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
-    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :\r\n\r\n", nameof(Failure.Http1CodecError), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Forwarded-For\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: content-length\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :method\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :path, close\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: close, :authority\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :Scheme\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
+    [InlineData("GET / HTTP/1.1\r\nHost: a\r\nConnection: :\r\n\r\n", nameof(Failure.Http1ConnectionHeaderRejected), 400)]
     public void AmbiguousRequest_IsRefused_AndConnectionEnds(string request, string failure, int status)
     {
         const string Smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -92,6 +92,48 @@ public class Http1AttackTests
         Assert.Contains("error=" + failure + " ", transcript, StringComparison.Ordinal);
         Assert.Contains("out=HTTP/1.1 " + status + " ", transcript, StringComparison.Ordinal);
         Assert.Contains("connection: close\r\n", transcript, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    // Ten tokens, whatever they say, in one field or several.
+    [InlineData("Connection: a,b,c,d,e,f,g,h,i,j\r\n")]
+    [InlineData("Connection: a, b, c, d, e\r\nX: y\r\nConnection: f, g, h, i, j\r\n")]
+    [InlineData("Connection: close,close,close,close,close,close,close,close,close,close\r\n")]
+    [InlineData("Connection: upgrade, a,b,c,d,e,f,g,h,i\r\nUpgrade: websocket\r\n")]
+    public void TooManyConnectionTokens_Are400(string fields)
+    {
+        string transcript = Splits.Run(Encoding.Latin1.GetBytes("GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n"), pieces =>
+        {
+            var server = new Http1ServerRecorder();
+            foreach (var piece in pieces)
+                server.Feeder.Feed(piece.Span);
+            Assert.Empty(server.Requests);
+            return server.Transcript();
+        });
+        Assert.Contains("error=Http1ConnectionHeaderRejected ", transcript, StringComparison.Ordinal);
+        Assert.Contains("out=HTTP/1.1 400 ", transcript, StringComparison.Ordinal);
+        Assert.Equal("http1.connection_header_rejected", Failure.Http1ConnectionHeaderRejected.Row().Details);
+    }
+
+    [Fact]
+    public void ConnectionTokensOfAWholeHead_AreRefusedAtTheTenth()
+    {
+        var server = new Http1ServerRecorder();
+        server.Feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: " + string.Join(',', Enumerable.Repeat("a", 29_000)) + "\r\n\r\n");
+        Assert.Empty(server.Requests);
+        Assert.Equal(Failure.Http1ConnectionHeaderRejected, server.Feeder.Error);
+    }
+
+    [Fact]
+    public void NineConnectionTokens_AreTaken_EmptyOnesDoNotCount()
+    {
+        var server = new Http1ServerRecorder();
+        server.Feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: a,b,c,d,e,f,g,h,, ,,\t,i\r\nA: 1\r\nI: 2\r\nJ: 3\r\n\r\n");
+        var request = Assert.Single(server.Requests);
+        Assert.Equal(Failure.None, server.Feeder.Error);
+        Assert.DoesNotContain(" a: 1", request.Head, StringComparison.Ordinal);
+        Assert.DoesNotContain(" i: 2", request.Head, StringComparison.Ordinal);
+        Assert.Contains(" j: 3", request.Head, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -41,6 +41,7 @@ internal enum Failure : byte
     Http1ChunkedInvalid,
     Http1InvalidCharacters,
     Http1InvalidUrl,
+    Http1ConnectionHeaderRejected,
     Http1ResponseFlood,
     Http1VersionUnsupported,
     Http2ProtocolError,
@@ -196,6 +197,7 @@ internal static class Failures
         Row(Failure.Http1ChunkedInvalid, D, 400, Dpe, "http1.invalid_chunked", No, "Bad Request");
         Row(Failure.Http1InvalidCharacters, D, 400, Dpe, "http1.invalid_characters", No, "Bad Request");
         Row(Failure.Http1InvalidUrl, D, 400, Dpe, "http1.invalid_url", No, "Bad Request");
+        Row(Failure.Http1ConnectionHeaderRejected, D, 400, Dpe, "http1.connection_header_rejected", No, "Bad Request");
         Row(Failure.Http1ResponseFlood, D, 0, Dpe, "http1.response_flood", No, "");
         Row(Failure.Http1VersionUnsupported, D, 505, Dpe, "http1.unsupported_version", No, "HTTP Version Not Supported");
         Row(Failure.Http2ProtocolError, D, 0, Dpe, "http2.protocol_error", No, "");

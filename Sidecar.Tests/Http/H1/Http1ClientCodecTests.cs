@@ -143,6 +143,7 @@ public class Http1ClientCodecTests
     [InlineData("HTTP/1.1 200 OK\nX: y\n\n")]
     [InlineData("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n")]
     [InlineData("HTTP/1.1 200 OK\r\nX : y\r\n\r\n")]
+    [InlineData("HTTP/1.1 200 OK\r\nConnection: a,b,c,d,e,f,g,h,i,j\r\nContent-Length: 0\r\n\r\n")]
     [InlineData("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx")]
     [InlineData("\r\n\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")]
     public void Response_Malformed_IsUpstreamProtocolError(string input) =>

@@ -23,6 +23,9 @@ internal struct Http1HeadInfo
     /// <summary>Tokens of Connection.</summary>
     internal bool Close, KeepAlive, ConnectionUpgrade;
 
+    /// <summary>How many of them there are, in all fields together.</summary>
+    internal int ConnectionTokens;
+
     /// <summary>Connection names fields beyond those three tokens.</summary>
     internal bool Nominates;
     internal bool TeTrailers;
@@ -62,6 +65,11 @@ internal struct Http1Parser
 
     /// <summary>A name's length is kept in 16 bits.</summary>
     private const int NameBytesMax = ushort.MaxValue;
+
+    /// <summary>
+    /// Envoy's limit on the tokens of Connection. Each may name a field, and is looked for among all: a head full of them would cost their product.
+    /// </summary>
+    private const int ConnectionTokensMax = 9;
 
     private enum Section : byte { Request, Response, Trailers }
 
@@ -456,7 +464,8 @@ internal struct Http1Parser
                     map.AddAt(HeaderId.Authority, -1, 10, offset, value.Length);
                 return Failure.None;
             case HeaderId.Connection:
-                ReadConnection(value, ref info);
+                if (!ReadConnection(value, ref info))
+                    return Failure.Http1ConnectionHeaderRejected;
                 if (info.Nominates)
                     map.AddAt(id, -1, HeaderNames.LengthOf(id), offset, value.Length);
                 return Failure.None;
@@ -473,21 +482,28 @@ internal struct Http1Parser
         }
     }
 
-    private static void ReadConnection(Span<byte> value, ref Http1HeadInfo info)
+    /// <returns>False when there are too many tokens.</returns>
+    private static bool ReadConnection(Span<byte> value, ref Http1HeadInfo info)
     {
         Ascii.ToLowerInPlace(value);
         ReadOnlySpan<byte> rest = value;
         while (NextToken(ref rest, out var token))
         {
+            // A list may have empty elements (RFC 9110 section 5.6.1.2); they say nothing.
+            if (token.IsEmpty)
+                continue;
+            if (++info.ConnectionTokens > ConnectionTokensMax)
+                return false;
             if (token.SequenceEqual("close"u8))
                 info.Close = true;
             else if (token.SequenceEqual("keep-alive"u8))
                 info.KeepAlive = true;
             else if (token.SequenceEqual("upgrade"u8))
                 info.ConnectionUpgrade = true;
-            else if (token.Length > 0)
+            else
                 info.Nominates = true;
         }
+        return true;
     }
 
     // Removes the fields that Connection names (RFC 9110 section 7.6.1). A peer may not use it to take away what routing and identity rest on, nor
@@ -502,14 +518,14 @@ internal struct Http1Parser
             while (NextToken(ref value, out var token))
             {
                 if (token.Length > 0 && token[0] == ':')
-                    return Failure.Http1CodecError;
+                    return Failure.Http1ConnectionHeaderRejected;
                 switch (HeaderNames.Lookup(token))
                 {
                     case HeaderId.Connection or HeaderId.Te or HeaderId.Upgrade:
                         break;
                     case HeaderId.Host or HeaderId.ContentLength or HeaderId.XForwardedFor or HeaderId.XForwardedHost or HeaderId.XForwardedProto
                         or HeaderId.XForwardedClientCert or HeaderId.Authorization or HeaderId.Cookie:
-                        return Failure.Http1CodecError;
+                        return Failure.Http1ConnectionHeaderRejected;
                     default:
                         map.Remove(token);
                         break;
