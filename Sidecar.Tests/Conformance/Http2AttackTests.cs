@@ -427,6 +427,51 @@ public sealed class Http2AttackTests
         peer.Close();
     }
 
+    // About 60 KiB as it is charged, the most that a head may have by default.
+    private static byte[][] LargeHead(uint id) =>
+    [
+        H2.Headers(id, H2.Get(("x-a", new string('v', 15000))), endHeaders: false), H2.Continuation(id, H2.Block(("x-b", new string('v', 15000))), endHeaders: false),
+        H2.Continuation(id, H2.Block(("x-c", new string('v', 15000))), endHeaders: false), H2.Continuation(id, H2.Block(("x-d", new string('v', 15000)))),
+    ];
+
+    [Fact]
+    public void AHundredLargestHeads_AreTaken_AndSoMuchTheMostThatOneConnectionHolds()
+    {
+        const int MiB = 1024 * 1024;
+        var peer = Client();
+        uint id = 1;
+        for (; id < 200; id += 2)
+            peer.Send(LargeHead(id));
+        Assert.Equal(100, peer.Requests.Count);
+        for (; id < 600; id += 2)
+            peer.Send(LargeHead(id));
+        Assert.InRange(peer.Requests.Count, 136, 145);
+        Assert.InRange(peer.Server.HeldBytes, 8 * MiB, 8 * MiB + 60 * 1024);
+        peer.ExpectStreamError(599, Http2Error.RefusedStream);
+        // Nobody is to blame: streams are taken again when others have ended.
+        Assert.Equal(Failure.None, peer.Error);
+        peer.Respond(1, "done");
+        peer.Respond(3, "done");
+        peer.Send(H2.Headers(id, H2.Get()));
+        Assert.True(peer.Requests.ContainsKey(id));
+        peer.Close();
+    }
+
+    [Fact]
+    public void TrailersBeyondWhatOneConnectionHolds_CostTheirStream()
+    {
+        var peer = Client(new Http2Options { MaxHeldFieldBytes = 20_000 });
+        peer.Send(H2.Headers(1, H2.Post(), end: false), H2.Headers(3, H2.Post(), end: false), H2.Headers(5, H2.Post(), end: false));
+        byte[] trailers = H2.Block(("x-t", new string('t', 11_000)));
+        peer.Send(H2.Headers(1, trailers), H2.Headers(3, trailers));
+        Assert.Equal(Failure.None, peer.Requests[3].ResetReason);
+        peer.Send(H2.Headers(5, trailers));
+        peer.ExpectStreamError(5, Calm);
+        Assert.Equal(Failure.Http2HeadersTooLarge, peer.Requests[5].ResetReason);
+        Assert.Equal(Failure.None, peer.Error);
+        peer.Close();
+    }
+
     // ---- 7. window-0 hold ------------------------------------------------------------------------------------------
 
     [Fact]

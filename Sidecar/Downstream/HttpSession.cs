@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using Sidecar.Filters;
 using Sidecar.Http;
 using Sidecar.Http.H1;
 using Sidecar.Http.H2;
@@ -266,6 +267,15 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
     {
         if (_inputPaused)
             ResumeInput();
+    }
+
+    // A head, its stream and an answer that is not taken would be there until the turn ends, and one turn may bring thousands.
+    internal override bool RefusesStream()
+    {
+        if (!_manager.Worker.Overload.IsMemoryFull || _owner.Context.BypassesOverload)
+            return false;
+        _manager.Stats.Inc(HttpStats.RqOverloadClose);
+        return true;
     }
 
     internal override void OnNewStream(ServerStream stream)

@@ -28,7 +28,10 @@ internal sealed class OverloadState(EventLoop loop, FastRandom random)
     }
 
     /// <summary>Whether a request that has just come is not to be served.</summary>
-    internal bool RefusesRequest() => (_isActive && Hits(_refusedRequests)) || loop.Memory.IsFull;
+    internal bool RefusesRequest() => (_isActive && Hits(_refusedRequests)) || IsMemoryFull;
+
+    /// <summary>The thread has made more memory than it was allowed: a request that has only begun is not to be kept either.</summary>
+    internal bool IsMemoryFull => loop.Memory.IsFull;
 
     /// <summary>Whether a response is to end its connection.</summary>
     internal bool EndsKeepAlive() => _isActive && Hits(_endedKeepAlive);

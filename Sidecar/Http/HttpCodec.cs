@@ -128,6 +128,12 @@ internal abstract class CodecEvents
 internal abstract class ServerCodecEvents : CodecEvents
 {
     /// <summary>
+    /// HTTP/2: a request's head begins. True when memory is so short that nothing may be kept of it; the codec then refuses the stream, of which nobody
+    /// hears. Asked once for each that would be taken otherwise.
+    /// </summary>
+    internal virtual bool RefusesStream() => false;
+
+    /// <summary>
     /// A request's head is complete. The receiver set as <see cref="ServerStream.Sink"/> by this call gets the head and all that follows.
     /// </summary>
     internal abstract void OnNewStream(ServerStream stream);

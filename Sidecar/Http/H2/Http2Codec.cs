@@ -73,6 +73,7 @@ internal abstract class Http2Codec
     private int _depth;
     private long _writtenAtEnter;
     private long _heldBytes;
+    private long _heldFieldBytes;
 
     // ---- the header block being read ---------------------------------------------------------------------------
 
@@ -491,6 +492,9 @@ internal abstract class Http2Codec
         _blockReset = code;
     }
 
+    /// <summary>The block's fields are decoded and not kept; it ends with this failure.</summary>
+    protected void RejectBlock(Failure failure) => _blockFailure = failure;
+
     /// <summary>
     /// Decodes what is there of a block. Every field counts before anything else is done with it; past the limits fields are only decoded, not
     /// kept, and a block that goes on regardless ends the connection, so a few bytes on the wire never become many in memory.
@@ -555,6 +559,7 @@ internal abstract class Http2Codec
         }
         Debug.Assert(stream is not null);
         stream.FieldBytes += _blockFieldBytes;
+        _heldFieldBytes += _blockFieldBytes;
         _heldBytes += _blockFieldBytes;
         if (use == BlockUse.Head)
         {
@@ -1133,6 +1138,7 @@ internal abstract class Http2Codec
     /// <summary>The fields received so far are held no more.</summary>
     protected void ReleaseFields(Http2Stream stream)
     {
+        _heldFieldBytes -= stream.FieldBytes;
         _heldBytes -= stream.FieldBytes;
         stream.FieldBytes = 0;
     }
@@ -1358,6 +1364,7 @@ internal abstract class Http2Codec
         stream.Open(this, id, new FlowWindow(Peer.InitialWindowSize), new ReceiveWindow(Options.InitialStreamWindowSize), NowMs);
 
     protected bool IsHeldFull => _heldBytes > Options.MaxHeldBytes;
+    protected bool AreFieldsFull => _heldFieldBytes > Options.MaxHeldFieldBytes;
 
     /// <summary>Our SETTINGS, and the connection's window where it is wider than the initial one.</summary>
     protected void WriteSettings()
@@ -1389,7 +1396,7 @@ internal abstract class Http2Codec
         _receiveWindow = new ReceiveWindow(Math.Max(Options.InitialConnectionWindowSize, FlowWindow.InitialSize));
         _failure = Failure.None;
         _peerSettingsSeen = _outputBlocked = _pingOut = InputDeferred = false;
-        _heldBytes = 0;
+        _heldBytes = _heldFieldBytes = 0;
         _blockUse = BlockUse.None;
         _blockStream = null;
         _dataStream = null;

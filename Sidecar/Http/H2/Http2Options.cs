@@ -80,6 +80,12 @@ internal sealed record Http2Options
     /// <summary>Bytes held for one connection: fields of open streams as they are charged, and bodies that windows keep back.</summary>
     internal long MaxHeldBytes { get; init; } = 64 * 1024 * 1024;
 
+    /// <summary>
+    /// Of them fields of open streams, heads and trailers: new streams are refused beyond. More than a hundred heads of the largest size one may have by
+    /// default, and a thousand of 8 KiB.
+    /// </summary>
+    internal long MaxHeldFieldBytes { get; init; } = 8 * 1024 * 1024;
+
     /// <summary>Bytes kept back on one stream from which its sender is asked to stop, until half of them are gone.</summary>
     internal int StreamSendHighWatermark { get; init; } = 64 * 1024;
 }

@@ -105,9 +105,14 @@ internal sealed class Http2ServerConnection : Http2Codec
         if (Streams.Find(id) is { } open)
         {
             if (open.RemoteEnded)
+            {
                 DiscardBlock(Http2Error.StreamClosed);
-            else
-                UseBlock(BlockUse.Trailers, open);
+                return;
+            }
+            UseBlock(BlockUse.Trailers, open);
+            // A stream that is open cannot be refused any more, but what a thousand of them may still bring needs a bound, too.
+            if (AreFieldsFull)
+                RejectBlock(Failure.Http2HeadersTooLarge);
             return;
         }
         if ((id & 1) == 0)
@@ -122,7 +127,8 @@ internal sealed class Http2ServerConnection : Http2Codec
         }
         _lastStream = id;
         CountOpened(id);
-        if (_drainFinal || Streams.Count >= Options.MaxConcurrentStreams)
+        // REFUSED_STREAM: nothing was done with the request, it may be sent again, here or elsewhere (section 8.7).
+        if (_drainFinal || Streams.Count >= Options.MaxConcurrentStreams || AreFieldsFull || _events.RefusesStream())
         {
             DiscardBlock(Http2Error.RefusedStream);
         }
