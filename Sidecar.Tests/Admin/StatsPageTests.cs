@@ -1,5 +1,6 @@
 using Sidecar.Admin;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Tests.Harness;
 using Sidecar.Tls;
 using Xunit;
 
@@ -66,7 +67,7 @@ public class StatsPageTests
 
     [Fact]
     public void Prometheus_UsedOnly_LeavesZerosOut() =>
-        Assert.Equal("", StatsPage.PrometheusText([new StatsRegistry(1).Scope(s_schema, "t.")], usedOnly: true, filter: null));
+        Assert.Equal("", PageReader.Text(StatsPages.Prometheus([new StatsRegistry(1).Scope(s_schema, "t.")], new StatsFilter(usedOnly: true, kind: null, names: null))));
 
     [Fact]
     public void Prometheus_LabelValues_AreEscaped()
@@ -75,5 +76,5 @@ public class StatsPageTests
         Assert.Contains("{envoy_cluster_name=\"a\\\"b\\\\c\"} 0\n", Text(scope));
     }
 
-    private static string Text(params StatsScope[] scopes) => StatsPage.PrometheusText(scopes, usedOnly: false, filter: null);
+    private static string Text(params StatsScope[] scopes) => PageReader.Text(StatsPages.Prometheus(scopes, new StatsFilter(usedOnly: false, kind: null, names: null)));
 }

@@ -1,5 +1,7 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
 using Sidecar.Admin;
 using Sidecar.Loop;
@@ -49,7 +51,29 @@ internal sealed class ServerHarness : IDisposable
         Until(() => { client.Receive(); return client.End; });
         string text = client.Text;
         int head = text.IndexOf("\r\n\r\n", StringComparison.Ordinal);
-        return new RawResponse(int.Parse(text.Substring(9, 3)), text[..head], text[(head + 4)..]);
+        var response = new RawResponse(int.Parse(text.Substring(9, 3)), text[..head], text[(head + 4)..]);
+        return response.Header("transfer-encoding") == "chunked" ? response with { Body = string.Concat(Chunks(response.Body)) } : response;
+    }
+
+    /// <summary>The chunks of a body that must be whole, its last chunk included, and end there.</summary>
+    internal static List<string> Chunks(string body)
+    {
+        var chunks = new List<string>();
+        int at = 0;
+        while (true)
+        {
+            int line = body.IndexOf("\r\n", at, StringComparison.Ordinal);
+            Assert.True(line > at, "the last chunk is missing");
+            int length = int.Parse(body.AsSpan(at, line - at), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+            at = line + 2;
+            Assert.Equal("\r\n", body.Substring(at + length, 2));
+            if (length == 0)
+                break;
+            chunks.Add(body.Substring(at, length));
+            at += length + 2;
+        }
+        Assert.Equal(body.Length, at + 2);
+        return chunks;
     }
 
     /// <summary>Asks a page that answers in JSON.</summary>

@@ -15,8 +15,11 @@ namespace Sidecar.Admin;
 /// <summary>
 /// The admin pages: an HTTP/1.1 server on the control loop, on the codec of the data plane. Listens on loopback unless told otherwise.
 /// </summary>
-/// <remarks>Control loop only.</remarks>
-internal sealed class AdminServer : IAcceptHandler
+/// <remarks>
+/// Control loop only. A long page (<see cref="AdminPage"/>) is sent in pieces, each made when its client has taken the one before: a client costs a piece of
+/// memory however long its page is, and a turn of the loop makes one piece however many clients there are.
+/// </remarks>
+internal sealed class AdminServer : IAcceptHandler, IWorkOwner
 {
     /// <summary>More connections at once than any operator has; a flood here must not take descriptors from traffic.</summary>
     private const int ConnectionsMax = 256;
@@ -29,12 +32,18 @@ internal sealed class AdminServer : IAcceptHandler
 
     // Oldest first.
     private readonly LinkedList<AdminConnection> _connections = new();
+
+    // Those whose client is ready for the next piece of its page, first come first served.
+    private readonly Queue<AdminConnection> _hungry = new();
+    private readonly PageWriter _piece = new();
+    private readonly LoopWork _nextPiece;
     private ListenSocket? _socket;
 
     internal AdminServer(ProxyServer server, Address address)
     {
         Server = server;
         _loop = server.Loop;
+        _nextPiece = new LoopWork(this);
         Address = address;
     }
 
@@ -92,6 +101,26 @@ internal sealed class AdminServer : IAcceptHandler
         connection.Place = null;
     }
 
+    /// <summary>A connection wants to send the next piece of its page: it is called back in its turn.</summary>
+    internal void AwaitPiece(AdminConnection connection)
+    {
+        _hungry.Enqueue(connection);
+        _loop.RunNextTurn(_nextPiece);
+    }
+
+    // One piece in a turn of the loop, also when it is 256 clients that wait: traffic's configuration comes by the same loop.
+    public void OnWork(LoopWork work)
+    {
+        AdminConnection? next;
+        while (_hungry.TryDequeue(out next) && !next.WantsPiece)
+        {
+        }
+        if (_hungry.Count > 0)
+            _loop.RunNextTurn(_nextPiece);
+        _piece.Clear();
+        next?.SendPiece(_piece);
+    }
+
     public void OnAcceptOverflow(ListenSocket socket) => Log.Warning("admin", $"more than {ConnectionsMax} connections, closing the newest");
 
     public void OnAcceptFailed(ListenSocket socket, Errno error) => Log.Warning("admin", $"accept failed: {error.Describe()}");
@@ -113,12 +142,18 @@ internal sealed record AdminResponse(int Status, string ContentType, byte[] Body
     internal static AdminResponse Text(string text, int status = 200) => new(status, "text/plain; charset=UTF-8", Encoding.UTF8.GetBytes(text));
 
     internal static AdminResponse Json(byte[] json) => new(200, "application/json", json);
+
+    /// <summary>A page that may be long: it is written while it is sent.</summary>
+    internal static AdminResponse Paged(string contentType, AdminPage page) => new(200, contentType, []) { Page = page };
+
+    /// <summary>What is written in place of a body; else null.</summary>
+    internal AdminPage? Page { get; private init; }
 }
 
 /// <summary>One connection to the admin pages: requests one after the other.</summary>
 /// <remarks>
 /// A client has its time for each step: HeadMs for a request from its first byte on, and for the first one from the connection's beginning; StallMs
-/// without taking a byte of the answer; IdleMs between requests. While a page is being made no clock runs.
+/// without taking a byte of the answer; IdleMs between requests. While a page, or a piece of one, is being made no clock runs.
 /// </remarks>
 internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
 {
@@ -141,6 +176,10 @@ internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
     private bool _sending;
     private bool _idle;
     private long _sentBefore;
+
+    // What is left of the answer, and what it began with; null when it is not a page, or there is nothing left.
+    private AdminPage? _page;
+    private AdminResponse? _pageHead;
 
     internal AdminConnection(AdminServer admin, EventLoop loop)
     {
@@ -185,7 +224,14 @@ internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
     {
         if (!_sending)
             return;
-        _sending = _answering = false;
+        _sending = false;
+        if (_page is not null)
+        {
+            _loop.Cancel(_patience);
+            _admin.AwaitPiece(this);
+            return;
+        }
+        _answering = false;
         _idle = true;
         _loop.Schedule(_patience, IdleMs);
     }
@@ -241,6 +287,7 @@ internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
     internal override void OnClosed(Connection connection, Failure reason)
     {
         _connection = null;
+        _page = null;
         _loop.Cancel(_patience);
         _admin.Forget(this);
         _codec!.OnConnectionLost(Failure.DownstreamDisconnect);
@@ -274,20 +321,88 @@ internal sealed class AdminConnection : ConnectionHandler, ITimerOwner
             if (_connection is not null && _request.Stream == stream && stream.Id == id)
                 Send(stream, response, isHead);
         });
+        // Nothing is read until the answer is out. So a client that has ended its own direction gets all of it; one that is gone is noticed by what is sent to it.
+        if (_answering && !_sending && _connection is not null)
+            Pause();
     }
 
     private void Send(ServerStream stream, AdminResponse response, bool isHead)
     {
-        var head = new ResponseHead { Status = response.Status, Framing = new BodyFraming(BodyKind.Length, response.Body.Length) };
+        if (response.Page is null)
+        {
+            SendHead(stream, response, response.Body.Length, isHead || response.Body.Length == 0);
+            if (!isHead && response.Body.Length > 0)
+                stream.SendBody(response.Body, true);
+            AfterSend();
+        }
+        else if (isHead)
+        {
+            // How long the page would be only its last piece tells; a HEAD may leave that out (RFC 9110 section 8.6).
+            SendHead(stream, response, length: null, endStream: true);
+            AfterSend();
+        }
+        else
+        {
+            _page = response.Page;
+            _pageHead = response;
+            _admin.AwaitPiece(this);
+        }
+    }
+
+    // Without a length the codec sends chunks, or to HTTP/1.0 the end of the connection.
+    private static void SendHead(ServerStream stream, AdminResponse response, long? length, bool endStream)
+    {
+        var framing = length is { } known ? new BodyFraming(BodyKind.Length, known) : new BodyFraming(BodyKind.Streamed);
+        var head = new ResponseHead { Status = response.Status, Framing = framing };
         head.Add(HeaderId.ContentType, Encoding.ASCII.GetBytes(response.ContentType));
         head.Add(HeaderId.CacheControl, "no-cache, max-age=0"u8);
         head.Add("x-content-type-options"u8, "nosniff"u8);
         head.Add(HeaderId.Server, "envoy"u8);
-        head.SetDecimal(HeaderId.ContentLength, response.Body.Length);
-        bool empty = isHead || response.Body.Length == 0;
-        stream.SendHead(head, empty);
-        if (!empty)
-            stream.SendBody(response.Body, true);
+        if (length is { } bytes)
+            head.SetDecimal(HeaderId.ContentLength, bytes);
+        stream.SendHead(head, endStream);
+    }
+
+    /// <summary>There is still a client, and more of its page.</summary>
+    internal bool WantsPiece => _page is not null;
+
+    /// <summary>Sends the next piece; for the server, when it is this connection's turn. A page that one piece holds has its length told.</summary>
+    internal void SendPiece(PageWriter piece)
+    {
+        if (_page is not { } page || _request.Stream is not { } stream)
+            return;
+        bool more = true;
+        try
+        {
+            while (more && !piece.IsFull)
+                more = page.WriteNext(piece);
+        }
+        catch (Exception exception)
+        {
+            // What is missing must not look like the end of the page: no last chunk, only the connection's end.
+            _loop.ReportFault(exception);
+            _connection!.Close(Failure.InternalError, reset: true);
+            return;
+        }
+        if (!more)
+            _page = null;
+        if (_pageHead is { } head)
+        {
+            bool empty = !more && piece.Length == 0;
+            SendHead(stream, head, more ? null : piece.Length, endStream: empty);
+            _pageHead = null;
+            if (!empty)
+                stream.SendBody(piece.Written, !more);
+        }
+        else if (more && piece.Length == 0)
+        {
+            _admin.AwaitPiece(this);
+            return;
+        }
+        else
+        {
+            stream.SendBody(piece.Written, !more);
+        }
         AfterSend();
     }
 

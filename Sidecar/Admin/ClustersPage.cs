@@ -1,7 +1,5 @@
 using System;
-using System.Buffers;
 using System.Collections.Generic;
-using System.Text;
 using System.Text.Json;
 using Sidecar.Server;
 using Sidecar.Upstream;
@@ -10,10 +8,9 @@ using Sidecar.Wire;
 namespace Sidecar.Admin;
 
 /// <summary>/clusters: per cluster its limits, per host its counts; text, or JSON (envoy.admin.v3.Clusters) with <c>?format=json</c>.</summary>
+/// <remarks>The clusters are those that were in use when the page was asked for; the hosts and their counts are those of the moment in which they are written.</remarks>
 internal static class ClustersPage
 {
-    private sealed record View(ClusterConfig Config, List<Host> Hosts, bool IsDynamic);
-
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
         // Original destinations are known to one worker each, the other hosts to the control loop.
@@ -26,90 +23,160 @@ internal static class ClustersPage
                     destinations.Add(config.Name, [.. cluster.Destinations()]);
             }
             return destinations;
-        }, answers =>
+        }, destinations =>
         {
-            var views = new List<View>();
-            foreach (var config in server.Snapshot.ClustersInUse)
-            {
-                var hosts = new List<Host>();
-                foreach (var priority in server.Config.HostsOf(config).Priorities)
-                    hosts.AddRange(priority.Hosts);
-                foreach (var destinations in answers)
-                    hosts.AddRange(destinations.GetValueOrDefault(config.Name) ?? []);
-                views.Add(new View(config, hosts, server.Snapshot.Find(ResourceTypes.Cluster, config.Name) is { IsStatic: false }));
-            }
-            answer(request.Param("format") == "json" ? Json(views) : Text(views));
+            var walk = new Walk(server, server.Snapshot.ClustersInUse, destinations);
+            answer(request.Param("format") == "json"
+                ? AdminResponse.Paged("application/json", new JsonPage(walk))
+                : AdminResponse.Paged("text/plain; charset=UTF-8", new TextPage(walk)));
         });
     }
 
-    private static AdminResponse Text(List<View> views)
+    /// <summary>Cluster after cluster, and in each host after host.</summary>
+    private sealed class Walk(ProxyServer server, IReadOnlyList<ClusterConfig> clusters, Dictionary<string, List<Host>>[] destinations)
     {
-        var text = new StringBuilder();
-        foreach (var (config, hosts, isDynamic) in views)
+        private readonly List<Host> _hosts = [];
+        private int _nextCluster;
+        private int _nextHost;
+
+        internal ClusterConfig Cluster => clusters[_nextCluster - 1];
+
+        /// <summary>What is not part of the bootstrap came by an API, also when it has gone again meanwhile.</summary>
+        internal bool IsDynamic => server.Snapshot.Find(ResourceTypes.Cluster, Cluster.Name) is not { IsStatic: true };
+
+        internal bool NextCluster()
         {
-            string name = config.Name;
-            text.Append(name).Append("::observability_name::").Append(config.StatName).Append('\n');
-            Limits(text, name, "default_priority", config.Breakers.Default);
-            Limits(text, name, "high_priority", config.Breakers.HighPriority);
-            text.Append(name).Append("::added_via_api::").Append(isDynamic ? "true" : "false").Append('\n');
-            foreach (var host in hosts)
-            {
-                var sum = host.Sum();
-                string line = name + "::" + host.Name + "::";
-                text.Append(line).Append("cx_active::").Append(sum.CxActive).Append('\n');
-                text.Append(line).Append("cx_connect_fail::").Append(sum.CxConnectFail).Append('\n');
-                text.Append(line).Append("cx_total::").Append(sum.CxTotal).Append('\n');
-                text.Append(line).Append("rq_active::").Append(sum.RqActive).Append('\n');
-                text.Append(line).Append("rq_error::").Append(sum.RqError).Append('\n');
-                text.Append(line).Append("rq_success::").Append(sum.RqSuccess).Append('\n');
-                text.Append(line).Append("rq_timeout::").Append(sum.RqTimeout).Append('\n');
-                text.Append(line).Append("rq_total::").Append(sum.RqTotal).Append('\n');
-                text.Append(line).Append("hostname::").Append(host.Hostname).Append('\n');
-                text.Append(line).Append("health_flags::").Append(host.HealthText()).Append('\n');
-                text.Append(line).Append("weight::").Append(host.Weight).Append('\n');
-                text.Append(line).Append("region::").Append(host.Locality.Region).Append('\n');
-                text.Append(line).Append("zone::").Append(host.Locality.Zone).Append('\n');
-                text.Append(line).Append("sub_zone::").Append(host.Locality.SubZone).Append('\n');
-                text.Append(line).Append("canary::false\n");
-                text.Append(line).Append("priority::").Append(host.Priority).Append('\n');
-                text.Append(line).Append("success_rate::-1\n");
-                text.Append(line).Append("local_origin_success_rate::-1\n");
-            }
+            if (_nextCluster == clusters.Count)
+                return false;
+            _nextCluster++;
+            _nextHost = 0;
+            _hosts.Clear();
+            foreach (var priority in server.Config.HostsOf(Cluster).Priorities)
+                _hosts.AddRange(priority.Hosts);
+            foreach (var ofWorker in destinations)
+                _hosts.AddRange(ofWorker.GetValueOrDefault(Cluster.Name) ?? []);
+            return true;
         }
-        return AdminResponse.Text(text.ToString());
+
+        internal Host? NextHost() => _nextHost < _hosts.Count ? _hosts[_nextHost++] : null;
     }
 
-    private static void Limits(StringBuilder text, string name, string priority, CircuitBreakerThresholds limits)
+    // ---- text ---------------------------------------------------------------------------------------------------
+
+    private sealed class TextPage(Walk walk) : AdminPage
     {
-        text.Append(name).Append("::").Append(priority).Append("::max_connections::").Append(limits.MaxConnections).Append('\n');
-        text.Append(name).Append("::").Append(priority).Append("::max_pending_requests::").Append(limits.MaxPendingRequests).Append('\n');
-        text.Append(name).Append("::").Append(priority).Append("::max_requests::").Append(limits.MaxRequests).Append('\n');
-        text.Append(name).Append("::").Append(priority).Append("::max_retries::").Append(limits.MaxRetries).Append('\n');
+        private bool _inCluster;
+
+        internal override bool WriteNext(PageWriter to)
+        {
+            to.Step();
+            if (_inCluster && walk.NextHost() is { } host)
+            {
+                WriteHost(to, walk.Cluster.Name, host);
+                return true;
+            }
+            _inCluster = walk.NextCluster();
+            if (_inCluster)
+                WriteCluster(to, walk.Cluster, walk.IsDynamic);
+            return _inCluster;
+        }
+
+        private static void WriteCluster(PageWriter to, ClusterConfig cluster, bool isDynamic)
+        {
+            string name = cluster.Name;
+            to.Write(name).Write("::observability_name::"u8).Write(cluster.StatName).Write("\n"u8);
+            WriteLimits(to, name, "::default_priority::"u8, cluster.Breakers.Default);
+            WriteLimits(to, name, "::high_priority::"u8, cluster.Breakers.HighPriority);
+            to.Write(name).Write("::added_via_api::"u8).Write(isDynamic ? "true\n"u8 : "false\n"u8);
+        }
+
+        private static void WriteLimits(PageWriter to, string name, ReadOnlySpan<byte> priority, CircuitBreakerThresholds limits)
+        {
+            to.Write(name).Write(priority).Write("max_connections::"u8).Write(limits.MaxConnections).Write("\n"u8);
+            to.Write(name).Write(priority).Write("max_pending_requests::"u8).Write(limits.MaxPendingRequests).Write("\n"u8);
+            to.Write(name).Write(priority).Write("max_requests::"u8).Write(limits.MaxRequests).Write("\n"u8);
+            to.Write(name).Write(priority).Write("max_retries::"u8).Write(limits.MaxRetries).Write("\n"u8);
+        }
+
+        private static void WriteHost(PageWriter to, string cluster, Host host)
+        {
+            var sum = host.Sum();
+            Row("cx_active::"u8).Write(sum.CxActive).Write("\n"u8);
+            Row("cx_connect_fail::"u8).Write(sum.CxConnectFail).Write("\n"u8);
+            Row("cx_total::"u8).Write(sum.CxTotal).Write("\n"u8);
+            Row("rq_active::"u8).Write(sum.RqActive).Write("\n"u8);
+            Row("rq_error::"u8).Write(sum.RqError).Write("\n"u8);
+            Row("rq_success::"u8).Write(sum.RqSuccess).Write("\n"u8);
+            Row("rq_timeout::"u8).Write(sum.RqTimeout).Write("\n"u8);
+            Row("rq_total::"u8).Write(sum.RqTotal).Write("\n"u8);
+            Row("hostname::"u8).Write(host.Hostname).Write("\n"u8);
+            Row("health_flags::"u8).Write(host.HealthText()).Write("\n"u8);
+            Row("weight::"u8).Write(host.Weight).Write("\n"u8);
+            Row("region::"u8).Write(host.Locality.Region).Write("\n"u8);
+            Row("zone::"u8).Write(host.Locality.Zone).Write("\n"u8);
+            Row("sub_zone::"u8).Write(host.Locality.SubZone).Write("\n"u8);
+            Row("canary::false\n"u8);
+            Row("priority::"u8).Write(host.Priority).Write("\n"u8);
+            Row("success_rate::-1\n"u8);
+            Row("local_origin_success_rate::-1\n"u8);
+
+            PageWriter Row(ReadOnlySpan<byte> stat) => to.Write(cluster).Write("::"u8).Write(host.Name).Write("::"u8).Write(stat);
+        }
     }
 
-    private static AdminResponse Json(List<View> views)
+    // ---- JSON ---------------------------------------------------------------------------------------------------
+
+    private sealed class JsonPage(Walk walk) : AdminPage
     {
-        var buffer = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, IndentSize = 1 }))
+        private Utf8JsonWriter? _json;
+        private bool _inCluster;
+
+        internal override bool WriteNext(PageWriter to)
+        {
+            to.Step();
+            if (_json is not { } json)
+            {
+                json = _json = new Utf8JsonWriter(to, new JsonWriterOptions { Indented = true, IndentSize = 1 });
+                json.WriteStartObject();
+                json.WriteStartArray("cluster_statuses");
+            }
+            else if (_inCluster && walk.NextHost() is { } host)
+            {
+                WriteHost(json, host);
+            }
+            else
+            {
+                if (_inCluster)
+                    EndCluster(json, walk.Cluster);
+                _inCluster = walk.NextCluster();
+                if (_inCluster)
+                {
+                    StartCluster(json, walk.Cluster, walk.IsDynamic);
+                }
+                else
+                {
+                    json.WriteEndArray();
+                    json.WriteEndObject();
+                }
+            }
+            json.Flush();
+            return json.CurrentDepth > 0;
+        }
+
+        private static void StartCluster(Utf8JsonWriter json, ClusterConfig cluster, bool isDynamic)
         {
             json.WriteStartObject();
-            json.WriteStartArray("cluster_statuses");
-            foreach (var (config, hosts, isDynamic) in views)
-            {
-                json.WriteStartObject();
-                json.WriteString("name", config.Name);
-                json.WriteBoolean("added_via_api", isDynamic);
-                json.WriteStartArray("host_statuses");
-                foreach (var host in hosts)
-                    WriteHost(json, host);
-                json.WriteEndArray();
-                json.WriteString("observability_name", config.StatName);
-                json.WriteEndObject();
-            }
+            json.WriteString("name", cluster.Name);
+            json.WriteBoolean("added_via_api", isDynamic);
+            json.WriteStartArray("host_statuses");
+        }
+
+        private static void EndCluster(Utf8JsonWriter json, ClusterConfig cluster)
+        {
             json.WriteEndArray();
+            json.WriteString("observability_name", cluster.StatName);
             json.WriteEndObject();
         }
-        return AdminResponse.Json(buffer.WrittenSpan.ToArray());
     }
 
     private static void WriteHost(Utf8JsonWriter json, Host host)

@@ -44,9 +44,11 @@ internal static class ServerStats
 
     private static readonly StatsSchema s_config = new(new("reloads"), new("rejected"), new("pushes"), new("resources_without_effect", StatKind.Gauge));
 
-    /// <summary>Every scope there is, the server's own brought up to date.</summary>
-    internal static IEnumerable<StatsScope> AllScopes(ProxyServer server)
+    /// <summary>Brings the server's own stats up to date.</summary>
+    /// <returns>The gauges of the clusters, which may be ten thousand: the caller brings them up to date as fast as it likes.</returns>
+    internal static ClusterGauges Refresh(ProxyServer server)
     {
+        var clusters = server.Snapshot.ClustersInUse;
         int writer = server.Stats.ControlWriter;
         var cells = server.Stats.Scope(s_server, "server.").Cells(writer);
         cells.Set(Live, server.State == ServerState.Live ? 1 : 0);
@@ -72,7 +74,7 @@ internal static class ServerStats
         cells.Set(SecondsUntilFirstOcspExpiring, seconds);
 
         Write(server.Stats.Scope(s_listeners, "listener_manager.").Cells(writer), ListenerValues(server));
-        Write(server.Stats.Scope(s_clusters, "cluster_manager.").Cells(writer), ClusterValues(server));
+        Write(server.Stats.Scope(s_clusters, "cluster_manager.").Cells(writer), ClusterValues(server, clusters.Count));
 
         var config = server.Stats.Scope(s_config, "sidecar.config.").Cells(writer);
         config.Set(0, server.ConfigReloads);
@@ -80,9 +82,24 @@ internal static class ServerStats
         config.Set(2, server.Config.Journal.Count);
         config.Set(3, server.Snapshot.CountWithoutEffect());
 
-        foreach (var cluster in server.Snapshot.ClustersInUse)
+        return new ClusterGauges(clusters, writer);
+    }
+
+    /// <summary>The circuit breakers' gauges of the clusters that were in use when it was made.</summary>
+    internal sealed class ClusterGauges(IReadOnlyList<ClusterConfig> clusters, int writer)
+    {
+        private int _next;
+
+        /// <summary>Brings one cluster up to date.</summary>
+        /// <returns>1, or 0 when all are.</returns>
+        internal int Advance()
+        {
+            if (_next == clusters.Count)
+                return 0;
+            var cluster = clusters[_next++];
             cluster.Breakers.WriteGauges(cluster.Stats.Cells(writer));
-        return server.Stats.Scopes;
+            return 1;
+        }
     }
 
     private static long[] ListenerValues(ProxyServer server)
@@ -98,13 +115,13 @@ internal static class ServerStats
     }
 
     // Nothing is merged: an update is given to the workers as it comes.
-    private static long[] ClusterValues(ProxyServer server)
+    private static long[] ClusterValues(ProxyServer server, int active)
     {
         var counts = server.Config.Warming.Counts;
         return
         [
             counts.ClusterAdded, counts.ClusterModified, counts.ClusterRemoved, counts.ClusterUpdated, 0, 0, 0,
-            server.Snapshot.ClustersInUse.Count, server.Config.Warming.WarmingCount(ResourceTypes.Cluster),
+            active, server.Config.Warming.WarmingCount(ResourceTypes.Cluster),
         ];
     }
 

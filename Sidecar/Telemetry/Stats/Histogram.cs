@@ -31,6 +31,13 @@ internal sealed class Histogram
         _total++;
     }
 
+    /// <summary>As new.</summary>
+    internal void Clear()
+    {
+        Array.Clear(_counts);
+        _sum = _total = 0;
+    }
+
     /// <summary>Adds another histogram's counts to this one.</summary>
     internal void Merge(Histogram other)
     {

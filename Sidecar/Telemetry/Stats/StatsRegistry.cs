@@ -13,11 +13,27 @@ internal sealed class StatsRegistry(int workers)
     private readonly Dictionary<(StatsSchema Schema, string Prefix, string Owner), StatsScope> _scopes = new();
     private readonly List<StatsScope> _all = new();
 
+    // Weak: between two scrapes it is nobody's, and made anew when the collector has had it.
+    private WeakReference<StatsView>? _view;
+
     /// <summary>The writer index of the control loop, after the workers'.</summary>
     internal int ControlWriter => workers;
 
     /// <summary>In no order.</summary>
     internal IReadOnlyList<StatsScope> Scopes => _all;
+
+    /// <summary>The scopes there are at this moment, for a page; the same object until one is added or dropped.</summary>
+    internal StatsView View
+    {
+        get
+        {
+            if (_view is not null && _view.TryGetTarget(out var current))
+                return current;
+            var view = new StatsView([.. _all]);
+            _view = new WeakReference<StatsView>(view);
+            return view;
+        }
+    }
 
     /// <summary>While set, every scope asked for is noted here: the translation of one resource learns what it uses.</summary>
     internal List<StatsScope>? Recorder { get; set; }
@@ -33,6 +49,7 @@ internal sealed class StatsRegistry(int workers)
             scope = new StatsScope(schema, head, owner, tags, workers + 1) { Index = _all.Count };
             _scopes.Add((schema, head, owner), scope);
             _all.Add(scope);
+            _view = null;
         }
         Recorder?.Add(scope);
         return scope;
@@ -57,5 +74,6 @@ internal sealed class StatsRegistry(int workers)
         _all[scope.Index] = last;
         last.Index = scope.Index;
         _all.RemoveAt(_all.Count - 1);
+        _view = null;
     }
 }

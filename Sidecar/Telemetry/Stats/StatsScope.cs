@@ -1,3 +1,4 @@
+using System;
 using System.Runtime.CompilerServices;
 using System.Threading;
 
@@ -114,16 +115,86 @@ internal sealed class StatsScope
         return sum;
     }
 
+    /// <summary>Something was recorded in a histogram.</summary>
+    internal bool HasHistogram(int stat)
+    {
+        foreach (var cells in _cells)
+        {
+            if (cells?.Histogram(stat) is not null)
+                return true;
+        }
+        return false;
+    }
+
     /// <summary>Merged distribution over all writers, or null when nothing was recorded.</summary>
-    internal Histogram? MergedHistogram(int stat)
+    /// <param name="stat">The histogram's position.</param>
+    /// <param name="into">Filled and returned, so that whoever reads thousands needs only one; null: a new one.</param>
+    internal Histogram? MergedHistogram(int stat, Histogram? into = null)
     {
         Histogram? merged = null;
         foreach (var cells in _cells)
         {
-            if (cells?.Histogram(stat) is { } histogram)
-                (merged ??= new Histogram()).Merge(histogram);
+            if (cells?.Histogram(stat) is not { } histogram)
+                continue;
+            if (merged is null)
+            {
+                merged = into ?? new Histogram();
+                merged.Clear();
+            }
+            merged.Merge(histogram);
         }
         return merged;
+    }
+
+    // ---- the prefix without putting it together --------------------------------------------------------------
+
+    /// <summary>The length of <see cref="Prefix"/>.</summary>
+    internal int PrefixLength => Owner.Length == 0 ? Head.Length : Head.Length + Owner.Length + 1;
+
+    /// <summary>Writes <see cref="Prefix"/>.</summary>
+    internal void CopyPrefixTo(Span<char> destination)
+    {
+        Head.CopyTo(destination);
+        if (Owner.Length == 0)
+            return;
+        Owner.CopyTo(destination[Head.Length..]);
+        destination[Head.Length + Owner.Length] = '.';
+    }
+
+    /// <summary>Compares the prefixes of two scopes, ordinally.</summary>
+    internal static int ComparePrefixes(StatsScope a, StatsScope b)
+    {
+        int lengthA = a.PrefixLength, lengthB = b.PrefixLength;
+        int common = Math.Min(lengthA, lengthB);
+        for (int i = ReferenceEquals(a.Head, b.Head) ? a.Head.Length : 0; i < common; i++)
+        {
+            int difference = a.PrefixAt(i) - b.PrefixAt(i);
+            if (difference != 0)
+                return difference;
+        }
+        return lengthA - lengthB;
+    }
+
+    /// <summary>Compares the prefix with a stat's name, ordinally.</summary>
+    internal int ComparePrefix(ReadOnlySpan<char> name)
+    {
+        int length = PrefixLength;
+        int common = Math.Min(length, name.Length);
+        for (int i = 0; i < common; i++)
+        {
+            int difference = PrefixAt(i) - name[i];
+            if (difference != 0)
+                return difference;
+        }
+        return length - name.Length;
+    }
+
+    private char PrefixAt(int index)
+    {
+        if (index < Head.Length)
+            return Head[index];
+        index -= Head.Length;
+        return index < Owner.Length ? Owner[index] : '.';
     }
 
     private StatsCells Create(int writer)
