@@ -72,6 +72,18 @@ internal sealed class HostState(Cluster cluster, Host host)
             _byCaller.Remove(key);
     }
 
+    /// <summary>Closes a connection that rests in some caller's pool; false when all of them are in use.</summary>
+    internal bool CloseRestingOfCaller()
+    {
+        foreach (var pool in _byCaller!.Values)
+        {
+            // It may leave the table by that: nothing is looked at afterwards.
+            if (pool.TryCloseResting())
+                return true;
+        }
+        return false;
+    }
+
     private bool AreCallersIdle
     {
         get

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using System.Text;
 using Sidecar.Linux;
 using Sidecar.Memory;
 using Sidecar.Loop;
@@ -415,6 +416,62 @@ public sealed class HttpPoolTests : IDisposable
         Ask(pool);
         Assert.Equal(1, pool.ConnectingCount);
         Assert.Equal(2, pool.PendingCount);
+    }
+
+    private static HttpPool PoolOfName(Cluster cluster, string name) =>
+        cluster.PickHost()!.HttpPool(HttpVersion.Http11, RoutingPriority.Default, overrides: cluster.Overrides([], Encoding.ASCII.GetBytes(name), default));
+
+    // Whoever asks for another name each time must not leave a connection behind for each.
+    [Fact]
+    public void Connections_AtTheLimit_ThoseThatRestInPoolsOfNamesMakeRoom()
+    {
+        var upstream = _harness.Listen();
+        var cluster = _harness.Cluster(_harness.Config(limits: UpstreamHarness.Unlimited with { MaxConnections = 2 }), upstream.Address);
+        for (int i = 1; i <= 6; i++)
+        {
+            var request = Ask(PoolOfName(cluster, $"{i}.test"));
+            var peer = upstream.Accept();
+            upstream.ExpectRequests(peer, 1);
+            Answer(peer, request);
+            _harness.Test.Settle();
+            Assert.Equal(Math.Min(i, 2), _harness.Stat(cluster, ClusterStats.UpstreamCxActive));
+        }
+        Assert.Equal(4, _harness.Stat(cluster, ClusterStats.UpstreamCxOverflow));
+        // A pool that has none gets one all the same while the others' are in use.
+        var used = new[] { new PoolRequest { KeepsOpen = true }, new PoolRequest { KeepsOpen = true }, new PoolRequest { KeepsOpen = true } };
+        for (int i = 0; i < used.Length; i++)
+        {
+            PoolOfName(cluster, $"used-{i}.test").NewStream(used[i]);
+            _harness.Test.Until(() => used[i].Stream is not null);
+        }
+        Assert.Equal(3, _harness.Stat(cluster, ClusterStats.UpstreamCxActive));
+    }
+
+    [Fact]
+    public void Pools_AtTheLimit_AreRefused_UnlessOneThatRestsMakesRoom()
+    {
+        var upstream = _harness.Listen();
+        var cluster = _harness.Cluster(_harness.Config(limits: UpstreamHarness.Unlimited with { MaxConnectionPools = 1 }), upstream.Address);
+        var first = Ask(PoolOfName(cluster, "a.test"));
+        var refused = Ask(PoolOfName(cluster, "b.test"));
+        Assert.Equal(Failure.NoHealthyUpstream, refused.PoolFailure);
+        Assert.Equal(1, _harness.Stat(cluster, ClusterStats.UpstreamCxPoolOverflow));
+        var again = Ask(PoolOfName(cluster, "a.test"));
+        Assert.Null(again.PoolFailure);
+        foreach (var request in new[] { first, again })
+        {
+            var peer = upstream.Accept();
+            upstream.ExpectRequests(peer, 1);
+            peer.Send(Ok);
+        }
+        _harness.Test.Until(() => first.IsOver && again.IsOver);
+        _harness.Test.Settle();
+        PoolRequest other = Ask(PoolOfName(cluster, "b.test"));
+        var last = upstream.Accept();
+        upstream.ExpectRequests(last, 1);
+        Answer(last, other);
+        Assert.Equal(200, other.Status);
+        Assert.Equal(1, _harness.Stat(cluster, ClusterStats.UpstreamCxPoolOverflow));
     }
 
     // ---- cancel and drain -----------------------------------------------------------------------------------

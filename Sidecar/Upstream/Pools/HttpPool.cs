@@ -19,7 +19,7 @@ namespace Sidecar.Upstream.Pools;
 /// </summary>
 /// <remarks>
 /// Worker-owned. Circuit breakers as in Envoy: a stream that must wait is bound by max_pending_requests, one that begins by
-/// max_requests, a connection by max_connections, except that a host without any connection always gets one.
+/// max_requests, a connection by max_connections, except that a host without any connection always gets one, and a pool by max_connection_pools.
 /// </remarks>
 internal sealed class HttpPool
 {
@@ -88,6 +88,14 @@ internal sealed class HttpPool
             return;
         }
 
+        if (!_countsAsPool && !_cluster.Config.Breakers.CanCreate(Resource.ConnectionPools, _priority) && !MakeRoom())
+        {
+            // As Envoy, which has no pool then and says that there is no host.
+            _cluster.Stats.Inc(ClusterStats.UpstreamCxPoolOverflow);
+            waiter.OnPoolFailure(Failure.NoHealthyUpstream, _host, "");
+            EndIfIdle();
+            return;
+        }
         if (!_cluster.Config.Breakers.CanCreate(Resource.PendingRequests, _priority))
         {
             _cluster.Stats.Inc(ClusterStats.UpstreamRqPendingOverflow);
@@ -132,6 +140,15 @@ internal sealed class HttpPool
         CloseList(_busy);
         CloseList(_drainingConnections);
         CloseList(_connecting);
+    }
+
+    /// <summary>Closes the connection that rests longest; false when none does.</summary>
+    internal bool TryCloseResting()
+    {
+        if (_ready.Last is not { ActiveStreams: 0 } connection)
+            return false;
+        connection.Close(Failure.None);
+        return true;
     }
 
     // ---- for connections ------------------------------------------------------------------------------------
@@ -267,6 +284,7 @@ internal sealed class HttpPool
             _cluster.Stats.Inc(ClusterStats.UpstreamCxOverflow);
             if (!_connecting.IsEmpty || !_ready.IsEmpty || !_busy.IsEmpty)
                 return false;
+            MakeRoom();
         }
         if (!_countsAsPool)
         {
@@ -279,6 +297,13 @@ internal sealed class HttpPool
         return true;
     }
 
+    // Callers are many, and make up what their pools are told apart by: a request for each of a thousand names would leave a thousand connections behind, each the
+    // one that its pool always gets. Beyond the limit the rest of one makes room for the next.
+    private bool MakeRoom() => IsOfCaller && _host.CloseRestingOfCaller();
+
+    /// <summary>A caller made it up: its address, or names of its request.</summary>
+    private bool IsOfCaller => Source is not null || Overrides is { HasNames: true };
+
     private void Remove(HttpPoolConnection connection)
     {
         connection.List?.Remove(connection);
@@ -290,7 +315,7 @@ internal sealed class HttpPool
     {
         if (!IsIdle)
             return;
-        if (Source is not null || Overrides is { HasNames: true })
+        if (IsOfCaller)
             _host.Forget(this);
         if (!_countsAsPool)
             return;
