@@ -132,7 +132,7 @@ internal sealed class FilterChainMatch
     {
         private readonly RangeTable<SourceTypeNode> _ranges = Ranges(wire, static level => new SourceTypeNode(level));
 
-        internal FilterChainConfig? Find(AcceptedConnection connection) => _ranges.Find(connection.Connection.RemoteAddress)?.Find(connection);
+        internal FilterChainConfig? Find(AcceptedConnection connection) => _ranges.Find(connection.Connection.DirectRemoteAddress)?.Find(connection);
     }
 
     private sealed class SourceTypeNode(SourceTypeLevel wire)

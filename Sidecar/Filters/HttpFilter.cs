@@ -102,7 +102,7 @@ internal abstract class FilterStream : IHeaderFacts
         var address = which switch
         {
             AddressFact.DownstreamRemote => RemoteAddress,
-            AddressFact.DownstreamDirectRemote => Downstream.RemoteAddress,
+            AddressFact.DownstreamDirectRemote => Downstream.DirectRemoteAddress,
             _ => Downstream.OriginalDestination.IsNone ? Downstream.LocalAddress : Downstream.OriginalDestination,
         };
         Span<byte> text = stackalloc byte[Address.TextBytesMax];

@@ -54,7 +54,7 @@ internal abstract class AcceptedConnection
     /// <summary>True once a filter has restored the original destination.</summary>
     internal bool IsDestinationRestored;
 
-    /// <summary>The peer, after PROXY protocol if there was any; the connection's own peer is <see cref="Connection.RemoteAddress"/>.</summary>
+    /// <summary>The peer, after PROXY protocol if there was any; who sent it is <see cref="Connection.DirectRemoteAddress"/>.</summary>
     internal Address Source;
 
     /// <summary><c>tls</c>, <c>raw_buffer</c>, or empty while nobody has looked.</summary>

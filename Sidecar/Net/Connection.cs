@@ -120,6 +120,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         internal int CloseDelayMs;
         internal Failure StillbornReason;
         internal OriginalSource? OriginalSource;
+        internal Address DirectRemote;
         internal SpliceFlow? SpliceIn;
         internal SpliceFlow? SpliceOut;
     }
@@ -180,8 +181,18 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     /// <summary>We called the peer. Decides which <see cref="Failure"/> a broken connection is.</summary>
     internal bool IsUpstream { get; private set; }
 
-    /// <summary>The peer's address, as the kernel says (a PROXY header may say otherwise: <see cref="RemoteAddress"/> can be set).</summary>
+    /// <summary>Whose connection it is: the peer's address, as the kernel says, unless the peer <see cref="SpeaksFor"/> another.</summary>
     internal Address RemoteAddress { get; set; }
+
+    /// <summary>The peer itself, whoever it says that it speaks for.</summary>
+    internal Address DirectRemoteAddress => _rarities is { DirectRemote: { IsNone: false } direct } ? direct : RemoteAddress;
+
+    /// <summary>The peer is a proxy, and says whose connection it is.</summary>
+    internal void SpeaksFor(in Address remote)
+    {
+        Rare.DirectRemote = DirectRemoteAddress;
+        RemoteAddress = remote;
+    }
 
     /// <summary>Where the connection was going before it was redirected to us; set by the listener, else none. It is then the <see cref="LocalAddress"/> too.</summary>
     internal Address OriginalDestination
@@ -603,6 +614,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         {
             rare.NextTransport = null;
             rare.OriginalSource = null;
+            rare.DirectRemote = default;
             rare.SpliceIn = rare.SpliceOut = null;
             rare.CloseDelayMs = 0;
             rare.StillbornReason = Failure.None;

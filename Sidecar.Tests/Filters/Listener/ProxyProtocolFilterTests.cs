@@ -20,6 +20,8 @@ public sealed class ProxyProtocolFilterTests
     [InlineData("PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\r\n", "1.2.3.4:1000 5.6.7.8:80 36 versions.v1.found")]
     [InlineData("PROXY TCP4 1.2.3.4 5.6.7.8 65535 0\r\nGET", "1.2.3.4:65535 5.6.7.8:0 36 versions.v1.found")]
     [InlineData("PROXY TCP6 1::2 3::4 1000 80\r\n", "[1::2]:1000 [3::4]:80 30 versions.v1.found")]
+    [InlineData("PROXY TCP6 ::ffff:1.2.3.4 ::ffff:5.6.7.8 1000 80\r\n", "1.2.3.4:1000 5.6.7.8:80 50 versions.v1.found")]
+    [InlineData("PROXY TCP6 ::ffff:230.0.0.1 3::4 1000 80\r\n", "versions.v1.error")]
     [InlineData("PROXY UNKNOWN\r\n", "own own 15 versions.v1.found")]
     [InlineData("PROXY UNKNOWN 1.2.3.4 who knows\r\n", "own own 33 versions.v1.found")]
     [InlineData("PROXY TCP4 1.2.3.4 5.6.7.8 1000 65536\r\n", "versions.v1.error")]
@@ -48,6 +50,7 @@ public sealed class ProxyProtocolFilterTests
     [InlineData("21 12 000c 01020304 05060708 03e8 0050", "1.2.3.4:1000 5.6.7.8:80 28 versions.v2.found")]
     [InlineData("21 11 0011 01020304 05060708 03e8 0050 0400026869 6e6578742e", "1.2.3.4:1000 5.6.7.8:80 33 versions.v2.found")]
     [InlineData("21 21 0024 00010000000000000000000000000002 00030000000000000000000000000004 03e8 0050", "[1::2]:1000 [3::4]:80 52 versions.v2.found")]
+    [InlineData("21 21 0024 00000000000000000000ffff01020304 00000000000000000000ffff05060708 03e8 0050", "1.2.3.4:1000 5.6.7.8:80 52 versions.v2.found")]
     [InlineData("20 00 0000", "own own 16 versions.v2.found")]
     [InlineData("20 ff 0003 010203", "own own 19 versions.v2.found")]
     [InlineData("20 11 000c 01020304 05060708 03e8 0050", "own own 28 versions.v2.found")]
@@ -150,6 +153,48 @@ public sealed class ProxyProtocolFilterTests
             plane.Loop.Settle();
             client.Send(all.AsSpan(split));
             Assert.Contains("x-forwarded-for: 1.2.3.4\r\n", plane.Expect(upstream.Accept(), "\r\n\r\n"));
+        }
+    }
+
+    // What may be said by a header is decided by who sends it.
+    [Theory]
+    [InlineData("127.0.0.0", 8, true)]
+    [InlineData("1.2.3.0", 24, false)]
+    public void DirectSource_IsWhoSentTheHeader(string range, int length, bool matches)
+    {
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Raw("tcp", 0, $$$"""
+            "listener_filters": [{{{ProxyFilter}}}], "filter_chains": [{"filters": [$tcp],
+             "filter_chain_match": {"direct_source_prefix_ranges": [{"address_prefix": "{{{range}}}", "prefix_len": {{{length}}}}]}}]
+            """));
+        var client = plane.Connect("tcp");
+        client.Send(Header + "hello");
+        if (matches)
+            Assert.Equal("hello", plane.Expect(upstream.Accept(), "hello"));
+        else
+            Assert.Equal("", plane.ExpectEnd(client));
+        Assert.Equal(matches ? 0 : 1, plane.Stat("listener.127.0.0.1_0.no_filter_chain_match"));
+    }
+
+    [Fact]
+    public void DirectRemoteAddress_IsWhoSentTheHeader()
+    {
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        const string value = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
+        string route = $$$"""{"match": {"prefix": "/"}, "route": {"cluster": "up"}, "request_headers_to_add": [{"header": {"key": "x-from", "value": "{{{value}}}"}}]}""";
+        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Http("http", 0, route, "\"use_remote_address\": true")
+            .WithListener("http", $"\"listener_filters\": [{ProxyFilter}]"));
+        // The second connection has the first one's object.
+        foreach (string from in new[] { "1.2.3.4", "5.5.5.5" })
+        {
+            var client = plane.Connect();
+            client.Send(Header.Replace("1.2.3.4", from) + Get.Replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n"));
+            var peer = upstream.Accept();
+            Assert.Contains($"x-from: 127.0.0.1 {from}\r\n", plane.Expect(peer, "\r\n\r\n"));
+            peer.Send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            plane.ExpectEnd(client);
         }
     }
 

@@ -112,7 +112,7 @@ internal readonly struct ProxyHeader
             return ProxyHeaderStatus.Found;
         var (source, destination) = addressBytes == 12
             ? (Address.IPv4(BinaryPrimitives.ReadUInt32BigEndian(body), Port(body[8..])), Address.IPv4(BinaryPrimitives.ReadUInt32BigEndian(body[4..]), Port(body[10..])))
-            : (IPv6(body, Port(body[32..])), IPv6(body[16..], Port(body[34..])));
+            : (Address.FromBytes(body[..16], Port(body[32..])), Address.FromBytes(body[16..32], Port(body[34..])));
         if (!IsUnicast(source) || !IsUnicast(destination))
             return ProxyHeaderStatus.Malformed;
         header = new ProxyHeader(size, source, destination);
@@ -135,17 +135,15 @@ internal readonly struct ProxyHeader
         return word;
     }
 
+    // A proxy that listens for both families has IPv4 clients as mapped addresses: they are what they would be if they came to us.
     private static bool TryAddress(ReadOnlySpan<byte> text, ReadOnlySpan<byte> port, AddressKind kind, out Address address)
     {
         address = default;
         return port.Length is > 0 and <= 5 && Ascii.TryParseDecimal(port, out long number) && number <= ushort.MaxValue
-            && Address.TryParseIp(text, out address, (ushort)number) && address.Kind == kind && IsUnicast(address);
+            && text.Contains((byte)':') == (kind == AddressKind.IPv6) && Address.TryParseIp(text, out address, (ushort)number) && IsUnicast(address);
     }
 
     private static ushort Port(ReadOnlySpan<byte> bytes) => BinaryPrimitives.ReadUInt16BigEndian(bytes);
-
-    private static Address IPv6(ReadOnlySpan<byte> bytes, ushort port) =>
-        Address.IPv6(BinaryPrimitives.ReadUInt64BigEndian(bytes), BinaryPrimitives.ReadUInt64BigEndian(bytes[8..]), port);
 
     // TCP knows no other ends.
     private static bool IsUnicast(in Address address) =>

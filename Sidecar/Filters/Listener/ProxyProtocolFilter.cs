@@ -7,8 +7,9 @@ namespace Sidecar.Filters.Listener;
 using Wire = global::Envoy.Extensions.Filters.Listener.ProxyProtocol.V3;
 
 /// <summary>
-/// Takes the header of the PROXY protocol off the front of a connection; its addresses are the connection's from then on: for filter chain matches,
-/// x-forwarded-for, access rules, and ORIGINAL_DST clusters. Without one the connection is refused, unless told otherwise: anybody could send it.
+/// Takes the header of the PROXY protocol off the front of a connection; its addresses are the connection's from then on: for filter chain matches, but
+/// direct_source_prefix_ranges, which are about who sent the header; for x-forwarded-for, access rules, and ORIGINAL_DST clusters. Without one the connection
+/// is refused, unless told otherwise: anybody could send it.
 /// Envoy: envoy.filters.listener.proxy_protocol.
 /// </summary>
 /// <remarks>Shared immutable.</remarks>
@@ -59,7 +60,7 @@ internal sealed class ProxyProtocolFilter(ProxyProtocolFilter.Config config, Sta
         if (header.Source.IsNone)
             return;
         connection.Source = header.Source;
-        connection.Connection.RemoteAddress = header.Source;
+        connection.Connection.SpeaksFor(header.Source);
         if (header.Destination == connection.Destination)
             return;
         connection.Destination = header.Destination;
