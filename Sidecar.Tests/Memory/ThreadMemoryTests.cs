@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Runtime.CompilerServices;
 using System.Threading;
 using Sidecar.Memory;
 using Xunit;
@@ -163,5 +164,20 @@ public sealed class ThreadMemoryTests
         Assert.True(memory.GiveBack());
 
         static void MakeAndForget() => new Slab(1000).Rent();
+    });
+
+    [Fact]
+    public void KeepersThatAreGone_LeaveTheirPlaces() => OnOwnThread(memory =>
+    {
+        for (int round = 0; round < 40; round++)
+        {
+            for (int i = 0; i < 100; i++)
+                MakeAndForget();
+            GC.Collect();
+        }
+        Assert.InRange(memory.KeeperPlaces, 1, 1000);
+
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        static void MakeAndForget() => new Slab(16).Rent();
     });
 }

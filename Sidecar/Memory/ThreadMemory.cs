@@ -41,6 +41,8 @@ internal sealed class ThreadMemory
     /// <summary>Items let go in one call, so that the loop's turn stays short: about 0.1 ms.</summary>
     internal const int GiveBackItemsMax = 4096;
 
+    private const int KeepersMin = 16;
+
     private static readonly int s_firstArrayBits = BitOperations.Log2(ArrayBytesMin);
 
     [ThreadStatic]
@@ -49,9 +51,12 @@ internal sealed class ThreadMemory
     private readonly Pool<byte[]>?[] _arrays = new Pool<byte[]>?[BitOperations.Log2(ArrayBytesMax) - BitOperations.Log2(ArrayBytesMin) + 1];
 
     // Filled in place and replaced when full, since another thread may be walking it. Weak: pools go with the configuration they were made for.
-    private WeakReference<IMemoryKeeper>?[] _keepers = new WeakReference<IMemoryKeeper>?[16];
+    private WeakReference<IMemoryKeeper>?[] _keepers = new WeakReference<IMemoryKeeper>?[KeepersMin];
     private int _keeperCount;
     private int _nextKeeper;
+
+    /// <summary>Places for keepers, those that are gone and not left out yet among them.</summary>
+    internal int KeeperPlaces => _keepers.Length;
 
     /// <summary>The calling thread's.</summary>
     internal static ThreadMemory Current
@@ -155,15 +160,17 @@ internal sealed class ThreadMemory
         _keepers[_keeperCount++] = new WeakReference<IMemoryKeeper>(keeper);
     }
 
+    // Room for as many again as there are, however many have come and gone: each new configuration has pools of its own.
     private void LeaveOutTheGone()
     {
-        var living = new WeakReference<IMemoryKeeper>?[_keepers.Length * 2];
         int count = 0;
+        var living = new WeakReference<IMemoryKeeper>?[_keepers.Length];
         foreach (var reference in _keepers)
         {
             if (reference!.TryGetTarget(out _))
                 living[count++] = reference;
         }
+        Array.Resize(ref living, Math.Max(KeepersMin, count * 2));
         _keepers = living;
         _keeperCount = count;
         _nextKeeper = 0;
