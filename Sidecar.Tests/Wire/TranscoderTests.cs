@@ -404,6 +404,21 @@ public sealed class TranscoderTests
         Assert.Equal("""{"tls_certificate":{"private_key":{"inline_bytes":"W3JlZGFjdGVkXQ=="}}}""", bytes);
     }
 
+    // Not marked in Envoy's own declarations, and tokens all the same.
+    [Theory]
+    [InlineData("""{"access_token":"T"}""")]
+    [InlineData("""{"google_refresh_token":"T"}""")]
+    [InlineData("""{"google_iam":{"authorization_token":"T","authority_selector":"s"}}""")]
+    [InlineData("""{"service_account_jwt_access":{"json_key":"T"}}""")]
+    public void TokensOfCalls_AreRedacted(string json)
+    {
+        const string type = "envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials";
+        byte[] wire = WireHarness.Read(json, type);
+        Assert.Equal(json, WireHarness.Write(wire, type));
+        Assert.Equal(json.Replace("\"T\"", "\"[redacted]\""), WireHarness.Write(wire, type, redact: true));
+        Assert.True(SensitiveFields.Any(wire, SchemaTable.Find(type)!));
+    }
+
     [Fact]
     public void BrokenBytes_EndInFalseAndBalancedJson()
     {
