@@ -12,6 +12,34 @@ public class HeaderMapTests
     private static readonly string[] s_names = ["host", "cookie", "content-length", "x-request-id", "x-a", "x-b", "x-longer-name-of-nobody", "via"];
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void ValueOfManyCrumbs_TakesAFewTimesItsLength_AlsoWhenOtherFieldsComeBetween(bool between)
+    {
+        var map = new HeaderMap();
+        byte[] crumb = new byte[1000];
+        crumb.AsSpan().Fill((byte)'c');
+        map.Add(HeaderId.Cookie, crumb);
+        int others = 0;
+        for (int i = 1; i < 60; i++)
+        {
+            map.AppendValue(HeaderId.Cookie, crumb, "; "u8);
+            if (between)
+            {
+                map.Add("x-between"u8, "1"u8);
+                others += 16;
+            }
+        }
+        Assert.Equal(60 * 1000 + 59 * 2, map.Get(HeaderId.Cookie).Length);
+        Assert.Equal(-1, map.Get(HeaderId.Cookie).IndexOfAnyExcept("c; "u8));
+        Assert.InRange(map.Block.Length, 60_000, 5 * 60_118 + others);
+        map.Reset();
+        map.Add(HeaderId.Cookie, "a"u8);
+        map.AppendValue(HeaderId.Cookie, "b"u8, "; "u8);
+        Assert.Equal("a; b"u8, map.Get(HeaderId.Cookie));
+    }
+
+    [Theory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]

@@ -8,6 +8,7 @@ using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Filters;
 using Sidecar.Filters.Http;
+using Sidecar.Linux;
 using Sidecar.Routing;
 using WireCore = Envoy.Config.Core.V3;
 using WireRoute = Envoy.Config.Route.V3;
@@ -19,6 +20,9 @@ internal static class RouteTranslator
 {
     /// <summary>max_direct_response_body_size_bytes when it is not set.</summary>
     private const uint DirectBodyBytesMax = 4096;
+
+    // What is read of a file before the limit of the route configuration is looked at.
+    private const long BodyFileBytesMax = 16 * 1024 * 1024;
 
     /// <summary>Translates a route configuration; null, with every reason in <paramref name="scope"/>, when it is refused.</summary>
     /// <param name="wire">The resource, or the inline one of a connection manager.</param>
@@ -595,7 +599,7 @@ internal static class RouteTranslator
             case WireCore.DataSource.SpecifierOneofCase.Filename:
                 try
                 {
-                    body = File.ReadAllBytes(wire.Body.Filename);
+                    body = Files.ReadRegular(wire.Body.Filename, BodyFileBytesMax);
                     if (wire.Body.WatchedDirectory is not null)
                         scope.Ignore("body.watched_directory", "the file is read once");
                 }

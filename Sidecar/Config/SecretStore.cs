@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
+using Sidecar.Linux;
 using Sidecar.Telemetry;
 using Sidecar.Tls;
 
@@ -283,15 +284,7 @@ internal sealed class SecretStore
         problem = "";
         try
         {
-            using var file = File.OpenRead(path);
-            if (file.Length > FileBytesMax)
-            {
-                problem = $"{path} is larger than {FileBytesMax} bytes";
-                return null;
-            }
-            byte[] bytes = new byte[file.Length];
-            file.ReadExactly(bytes);
-            return bytes;
+            return Files.ReadRegular(path, FileBytesMax);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {

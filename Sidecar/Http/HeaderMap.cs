@@ -61,6 +61,12 @@ internal class HeaderMap
     private byte[] _block = [];
     private byte[] _retired = [];
     private int _used;
+
+    // Whose value AppendValue made last, where it lies, and where its room ends; 0: there is none. The place alone does not tell: an empty value
+    // takes none, and may lie where another begins.
+    private HeaderId _joinedId;
+    private int _joinedOffset;
+    private int _joinedEnd;
     private Entry[] _entries = [];
     private int _count;
     private int _removed;
@@ -258,15 +264,24 @@ internal class HeaderMap
             return;
         }
         ref var entry = ref _entries[_first[(int)id]];
-        var old = ValueOf(in entry);
-        int length = old.Length + separator.Length + value.Length;
-        int offset = Reserve(length, out byte[] block);
-        old.CopyTo(block.AsSpan(offset));
-        separator.CopyTo(block.AsSpan(offset + old.Length));
-        value.CopyTo(block.AsSpan(offset + old.Length + separator.Length));
-        ByteSize += length - entry.ValueLength;
-        entry.ValueOffset = offset;
-        entry.ValueLength = length;
+        int added = separator.Length + value.Length;
+        int end = entry.ValueOffset + entry.ValueLength;
+        if (id != _joinedId || entry.ValueOffset != _joinedOffset || end + added > _joinedEnd)
+        {
+            // It moves to where it has room to double: a value that comes in many crumbs costs what it is long, not that times the crumbs.
+            var old = ValueOf(in entry);
+            int room = 2 * (old.Length + added);
+            int offset = Reserve(room, out byte[] larger);
+            old.CopyTo(larger.AsSpan(offset));
+            entry.ValueOffset = _joinedOffset = offset;
+            _joinedId = id;
+            _joinedEnd = offset + room;
+            end = offset + old.Length;
+        }
+        separator.CopyTo(_block.AsSpan(end));
+        value.CopyTo(_block.AsSpan(end + separator.Length));
+        ByteSize += added;
+        entry.ValueLength += added;
         entry.State &= ~EntryState.Line;
     }
 
@@ -323,6 +338,7 @@ internal class HeaderMap
     {
         _present = default;
         _count = _removed = _used = 0;
+        _joinedEnd = 0;
         ByteSize = 0;
         if (_retired.Length > 0)
             ReturnRetired();

@@ -1,3 +1,5 @@
+using System;
+using System.IO;
 using System.Text;
 
 namespace Sidecar.Linux;
@@ -35,6 +37,27 @@ internal static unsafe class Files
                 return true;
         }
         return (*(ushort*)(answer + 28) & 0xF000) == 0x8000; // S_IFMT, S_IFREG
+    }
+
+    /// <summary>
+    /// All of a file that a configuration names. Only a regular file is opened, and no more of it is read than the limit, whatever its length
+    /// says and wherever links lead.
+    /// </summary>
+    /// <param name="path">The file.</param>
+    /// <param name="bytesMax">A larger one is refused.</param>
+    /// <exception cref="IOException">It cannot be read, is no regular file, or is larger; the message says which, with the path.</exception>
+    /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
+    public static byte[] ReadRegular(string path, long bytesMax)
+    {
+        if (File.Exists(path) && OperatingSystem.IsLinux() && !IsRegular(path))
+            throw new IOException($"{path} is not a regular file");
+        using var file = File.OpenRead(path);
+        long length = file.Length;
+        if (length > bytesMax)
+            throw new IOException($"{path} is larger than {bytesMax} bytes");
+        byte[] bytes = new byte[length];
+        file.ReadExactly(bytes);
+        return bytes;
     }
 
     private static byte[] NulTerminated(string path) => Encoding.UTF8.GetBytes(path + '\0');

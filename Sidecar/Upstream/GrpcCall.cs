@@ -4,6 +4,7 @@ using System.Diagnostics;
 using System.IO;
 using System.Text;
 using Sidecar.Http;
+using Sidecar.Linux;
 using Sidecar.Telemetry;
 
 namespace Sidecar.Upstream;
@@ -51,6 +52,8 @@ internal abstract class GrpcCallEvents : GrpcMessageSink
 /// <remarks>Owned by the loop of its clusters. Used once.</remarks>
 internal sealed class GrpcCall : ClusterCall
 {
+    private const int TokenBytesMax = 1024 * 1024;
+
     private readonly GrpcTarget _target;
     private readonly GrpcCallEvents _events;
     private readonly GrpcFrameReader _reader;
@@ -87,7 +90,7 @@ internal sealed class GrpcCall : ClusterCall
         {
             try
             {
-                string text = File.ReadAllText(file).TrimEnd();
+                string text = Encoding.UTF8.GetString(Files.ReadRegular(file, TokenBytesMax)).TrimEnd();
                 if (text.Length == 0 || text.AsSpan().IndexOfAny("\r\n\0") >= 0)
                     throw new InvalidDataException($"{file}: it holds no token of one line");
                 _fromFiles.Add((name, Encoding.UTF8.GetBytes(prefix + text)));

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
+using Sidecar.Linux;
 using Sidecar.Loop;
 using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
@@ -69,9 +70,7 @@ internal sealed class PathSource : SubscribingSource
         byte[] document;
         try
         {
-            if (new FileInfo(_origin.Path) is { Exists: true, Length: > FileBytesMax })
-                throw new IOException($"it is larger than {FileBytesMax >> 20} MiB");
-            document = File.ReadAllBytes(_origin.Path);
+            document = Files.ReadRegular(_origin.Path, FileBytesMax);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
