@@ -241,7 +241,7 @@ internal static class ListenerTranslator
     {
         if (wire is null)
             return null;
-        string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
+        string type = TypedConfig.TypeName(wire.TypedConfig);
         if (type == "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext")
         {
             var context = WireTls.DownstreamTlsContext.Parser.ParseFrom(wire.TypedConfig!.Value);

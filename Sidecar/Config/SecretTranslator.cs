@@ -138,7 +138,7 @@ internal static class SecretTranslator
             scope.Reject("ca_certificate_provider_instance", "certificate providers are not supported; use trusted_ca or SDS");
         if (wire.RequireSignedCertificateTimestamp == true)
             scope.Reject("require_signed_certificate_timestamp", "is not supported (Envoy ignores it)");
-        if (wire.CustomValidatorConfig is { } custom && TypeName(custom.TypedConfig) != SpiffeType)
+        if (wire.CustomValidatorConfig is { } custom && TypedConfig.TypeName(custom.TypedConfig) != SpiffeType)
             scope.Reject("custom_validator_config", $"Failed to get certificate validator factory {custom.Name}: only envoy.tls.cert_validator.spiffe is supported");
         if (wire.MatchSubjectAltNames.Count > 0 && wire.MatchTypedSubjectAltNames.Count > 0)
             scope.Reject("match_subject_alt_names", "SAN-based verification of peer certificates without a type and with one exclude each other; use match_typed_subject_alt_names");
@@ -181,7 +181,7 @@ internal static class SecretTranslator
                 return null;
             options = options with { Crls = crls };
         }
-        if (wire.CustomValidatorConfig is { } custom && TypeName(custom.TypedConfig) == SpiffeType)
+        if (wire.CustomValidatorConfig is { } custom && TypedConfig.TypeName(custom.TypedConfig) == SpiffeType)
         {
             field = "custom_validator_config";
             if (TrustDomains(Wire.SPIFFECertValidatorConfig.Parser.ParseFrom(custom.TypedConfig.Value), store, identity, out problem) is not { } domains)
@@ -379,6 +379,4 @@ internal static class SecretTranslator
 
     private static string NameOf(WireCore.DataSource? source) =>
         source?.SpecifierCase == WireCore.DataSource.SpecifierOneofCase.Filename ? source.Filename : Inline;
-
-    private static string TypeName(Google.Protobuf.WellKnownTypes.Any? any) => any is null ? "" : any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..];
 }

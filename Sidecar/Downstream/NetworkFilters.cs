@@ -38,7 +38,7 @@ internal static class NetworkFilters
                 at.Reject("config_discovery", "extension discovery (ECDS) is for HTTP filters only; set typed_config");
                 continue;
             }
-            string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
+            string type = TypedConfig.TypeName(wire.TypedConfig);
             if ((type.Length > 0 ? s_terminals.GetValueOrDefault(type) : FindByName(wire.Name)) is { } entry)
             {
                 terminal = true;
@@ -73,16 +73,5 @@ internal static class NetworkFilters
     }
 
     private static Terminal Add<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, int, TerminalFilterFactory?> create) where T : IMessage<T> =>
-        new(name, (bytes, scope, bufferLimit) =>
-        {
-            try
-            {
-                return create(parser.ParseFrom(bytes), scope, bufferLimit);
-            }
-            catch (InvalidProtocolBufferException e)
-            {
-                scope.Reject("", $"malformed bytes: {e.Message}");
-                return null;
-            }
-        });
+        new(name, (bytes, scope, bufferLimit) => TypedConfig.TryParse(parser, bytes, scope, out var wire) ? create(wire, scope, bufferLimit) : null);
 }

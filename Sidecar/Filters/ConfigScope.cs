@@ -144,6 +144,17 @@ internal sealed class ConfigScope
         return value.Seconds * 1000 + (value.Nanos + 999_999) / 1_000_000;
     }
 
+    /// <summary>A percentage; <paramref name="fallback"/> when it is not set.</summary>
+    internal double Percent(string field, global::Envoy.Type.V3.Percent? wire, double fallback)
+    {
+        if (wire is null)
+            return fallback;
+        if (wire.Value is >= 0 and <= 100)
+            return wire.Value;
+        Reject(field + ".value", "value must be inside range [0, 100]");
+        return fallback;
+    }
+
     /// <summary>Notes that a field has no effect here; shown in /config_status and by validate.</summary>
     internal void Ignore(string field, string reason) => _ignored.Add(new ConfigProblem(Join(field), reason));
 

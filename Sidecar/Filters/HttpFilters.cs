@@ -62,7 +62,7 @@ internal static class HttpFilters
         }
         if (wire.ConfigTypeCase == WireHcm.HttpFilter.ConfigTypeOneofCase.ConfigDiscovery)
             return new Created(DiscoveredFilter.Create(wire.Name, wire.ConfigDiscovery, FindKind, scope.At("config_discovery")), IsTerminal: false);
-        string type = TypeName(wire.TypedConfig);
+        string type = TypedConfig.TypeName(wire.TypedConfig);
         var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
         if (entry is not null)
             return new Created(entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, scope.At("typed_config")), entry.IsTerminal);
@@ -79,7 +79,7 @@ internal static class HttpFilters
     /// <summary>Why the configuration of a filter cannot be taken by discovery, whoever wants it; null when it can.</summary>
     internal static string? DiscoveryProblem(string name, Any? config)
     {
-        string type = TypeName(config);
+        string type = TypedConfig.TypeName(config);
         if (!s_filters.TryGetValue(type, out var entry))
             return $"Didn't find a registered implementation for '{name}' with type URL: '{type}'";
         return entry.IsTerminal ? $"terminal filter {name} of type {type} is not taken by discovery; set typed_config" : null;
@@ -91,7 +91,7 @@ internal static class HttpFilters
     /// <summary>Translates one entry of a typed_per_filter_config; null when it has no effect or is refused.</summary>
     internal static object? CreateRouteConfig(string filterName, Any config, ConfigScope scope)
     {
-        string type = TypeName(config);
+        string type = TypedConfig.TypeName(config);
         if (s_routeConfigs.TryGetValue(type, out var entry))
             return entry.Create(config.Value, scope);
         if (ObservingFilters.Find(filterName, config) is { } reason)
@@ -100,8 +100,6 @@ internal static class HttpFilters
             scope.Reject("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
         return null;
     }
-
-    private static string TypeName(Any? config) => config is null ? "" : config.TypeUrl[(config.TypeUrl.LastIndexOf('/') + 1)..];
 
     private static Entry? FindByName(string name)
     {
@@ -114,27 +112,11 @@ internal static class HttpFilters
     }
 
     private static Entry Filter<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, HttpFilterFactory?> create) where T : IMessage<T> =>
-        new(name, IsTerminal: false, (bytes, scope) => TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
+        new(name, IsTerminal: false, (bytes, scope) => TypedConfig.TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
 
     private static Entry Terminal<T>(string name, MessageParser<T> parser, Func<T, ConfigScope, HttpFilterFactory?> create) where T : IMessage<T> =>
         Filter(name, parser, create) with { IsTerminal = true };
 
     private static RouteEntry RouteConfig<T>(MessageParser<T> parser, Func<T, ConfigScope, object?> create) where T : IMessage<T> =>
-        new((bytes, scope) => TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
-
-    private static bool TryParse<T>(MessageParser<T> parser, ByteString bytes, ConfigScope scope, out T wire) where T : IMessage<T>
-    {
-        try
-        {
-            wire = parser.ParseFrom(bytes);
-            return true;
-        }
-        catch (InvalidProtocolBufferException e)
-        {
-            // The only way Google.Protobuf reports malformed bytes; this is the border where it becomes a value.
-            scope.Reject("", $"malformed bytes: {e.Message}");
-            wire = default!;
-            return false;
-        }
-    }
+        new((bytes, scope) => TypedConfig.TryParse(parser, bytes, scope, out var wire) ? create(wire, scope) : null);
 }

@@ -43,7 +43,7 @@ internal static class ListenerFilters
             scope.Reject("config_discovery", "extension discovery (ECDS) is for HTTP filters only; set typed_config");
             return null;
         }
-        string type = wire.TypedConfig is { } any ? any.TypeUrl[(any.TypeUrl.LastIndexOf('/') + 1)..] : "";
+        string type = TypedConfig.TypeName(wire.TypedConfig);
         var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
         if (entry is null)
         {
@@ -66,18 +66,7 @@ internal static class ListenerFilters
     }
 
     private static Entry Filter<T>(string name, MessageParser<T> parser, Func<T, bool, ConfigScope, ListenerFilter?> create) where T : IMessage<T> =>
-        new(name, (bytes, transparent, scope) =>
-        {
-            try
-            {
-                return create(parser.ParseFrom(bytes), transparent, scope);
-            }
-            catch (InvalidProtocolBufferException e)
-            {
-                scope.Reject("", $"malformed bytes: {e.Message}");
-                return null;
-            }
-        });
+        new(name, (bytes, transparent, scope) => TypedConfig.TryParse(parser, bytes, scope, out var wire) ? create(wire, transparent, scope) : null);
 }
 
 /// <summary>ListenerFilter.filter_disabled: for which destination ports a filter is passed over.</summary>

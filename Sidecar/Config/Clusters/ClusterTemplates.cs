@@ -7,7 +7,7 @@ using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 using WireCluster = Envoy.Config.Cluster.V3;
 
-namespace Sidecar.Config;
+namespace Sidecar.Config.Clusters;
 
 /// <summary>
 /// Ten thousand clusters of a mesh differ in their names, endpoints and metadata, and in little else. The rest is parsed, checked and translated once: a cluster whose

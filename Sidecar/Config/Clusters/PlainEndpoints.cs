@@ -7,7 +7,7 @@ using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
 
-namespace Sidecar.Config;
+namespace Sidecar.Config.Clusters;
 
 /// <summary>
 /// Reads an envoy.config.endpoint.v3.ClusterLoadAssignment straight from its bytes where it has only what nearly every assignment has: localities with weight and

@@ -2,13 +2,14 @@ using System;
 using System.Linq;
 using Google.Protobuf;
 using Sidecar.Config;
+using Sidecar.Config.Clusters;
 using Sidecar.Memory;
 using Sidecar.Tests.Wire;
 using Sidecar.Upstream.Discovery;
 using Xunit;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 
-namespace Sidecar.Tests.Config;
+namespace Sidecar.Tests.Config.Clusters;
 
 /// <summary>What is read straight from the bytes of an assignment is what its messages say, or it is left to them. Single quotes stand for double ones.</summary>
 public sealed class PlainEndpointsTests

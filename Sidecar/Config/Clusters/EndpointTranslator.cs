@@ -6,7 +6,7 @@ using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using WireCore = Envoy.Config.Core.V3;
 
-namespace Sidecar.Config;
+namespace Sidecar.Config.Clusters;
 
 using Wire = global::Envoy.Config.Endpoint.V3;
 

@@ -2,6 +2,7 @@ using System;
 using System.Linq;
 using System.Text;
 using Sidecar.Config;
+using Sidecar.Config.Clusters;
 using Sidecar.Filters;
 using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
@@ -12,7 +13,7 @@ using DnsFamily = Sidecar.Net.DnsFamily;
 using WireCluster = Envoy.Config.Cluster.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 
-namespace Sidecar.Tests.Config;
+namespace Sidecar.Tests.Config.Clusters;
 
 /// <summary>Clusters and endpoints as JSON, and what comes of them; single quotes stand for double ones.</summary>
 public sealed class ClusterTranslatorTests

@@ -5,6 +5,7 @@ using System.Linq;
 using System.Reflection;
 using Google.Protobuf;
 using Sidecar.Config;
+using Sidecar.Config.Clusters;
 using Sidecar.Filters;
 using Sidecar.Memory;
 using Sidecar.Routing;
@@ -14,7 +15,7 @@ using Sidecar.Upstream;
 using Xunit;
 using WireCluster = Envoy.Config.Cluster.V3;
 
-namespace Sidecar.Tests.Config;
+namespace Sidecar.Tests.Config.Clusters;
 
 /// <summary>A cluster made from the settings of another one is what it would be by itself. Single quotes stand for double ones.</summary>
 public sealed class ClusterTemplatesTests
