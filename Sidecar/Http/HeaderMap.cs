@@ -32,6 +32,9 @@ internal class HeaderMap
     /// <summary>Blocks beyond this go back to the thread's arrays on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
     private const int KeptBlockBytes = 4096;
 
+    /// <summary>Behind what is used a block has so many bytes more, which may be read and have no meaning: a vector at any byte in use lies in the block.</summary>
+    internal const int SlackBytes = 16;
+
     /// <summary>One field, as offsets into the block.</summary>
     internal struct Entry
     {
@@ -108,9 +111,9 @@ internal class HeaderMap
         if (id == HeaderId.Unknown)
         {
             // One reservation for both, so that spans into this very block stay valid while they are copied.
-            int offset = Reserve(nameLength + valueLength, out byte[] block);
-            lowerName.CopyTo(block.AsSpan(offset));
-            value.CopyTo(block.AsSpan(offset + nameLength));
+            int offset = Reserve(nameLength + valueLength);
+            lowerName.CopyTo(_block.AsSpan(offset));
+            value.CopyTo(_block.AsSpan(offset + nameLength));
             nameOffset = offset;
             valueOffset = offset + nameLength;
         }
@@ -131,9 +134,9 @@ internal class HeaderMap
             AddEntry(id, -1, HeaderNames.LengthOf(id), Append(value), length, state);
             return;
         }
-        int offset = Reserve(lowerName.Length + value.Length, out byte[] block);
-        lowerName.CopyTo(block.AsSpan(offset));
-        value.CopyTo(block.AsSpan(offset + lowerName.Length));
+        int offset = Reserve(lowerName.Length + value.Length);
+        lowerName.CopyTo(_block.AsSpan(offset));
+        value.CopyTo(_block.AsSpan(offset + lowerName.Length));
         AddEntry(id, offset, lowerName.Length, offset + lowerName.Length, value.Length, state);
     }
 
@@ -151,8 +154,9 @@ internal class HeaderMap
         AddEntry(id, id == HeaderId.Unknown ? nameOffset : -1, nameLength, valueOffset, valueLength, EntryState.None);
 
     /// <summary>Adds a field that lies in the block as a whole field line, lower-case name first.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void AddLine(HeaderId id, int nameOffset, int nameLength, int valueLength) =>
-        AddEntry(id, nameOffset, nameLength, nameOffset + nameLength + LineSeparatorBytes, valueLength, EntryState.Line);
+        AddEntryInline(id, nameOffset, nameLength, nameOffset + nameLength + LineSeparatorBytes, valueLength, EntryState.Line);
 
     internal bool Contains(HeaderId id) => _present.Contains(id);
 
@@ -249,6 +253,7 @@ internal class HeaderMap
     }
 
     /// <summary>Sets a known name to a decimal number.</summary>
+    [SkipLocalsInit]
     internal void SetDecimal(HeaderId id, long value)
     {
         Span<byte> digits = stackalloc byte[20];
@@ -271,8 +276,8 @@ internal class HeaderMap
             // It moves to where it has room to double: a value that comes in many crumbs costs what it is long, not that times the crumbs.
             var old = ValueOf(in entry);
             int room = 2 * (old.Length + added);
-            int offset = Reserve(room, out byte[] larger);
-            old.CopyTo(larger.AsSpan(offset));
+            int offset = Reserve(room);
+            old.CopyTo(_block.AsSpan(offset));
             entry.ValueOffset = _joinedOffset = offset;
             _joinedId = id;
             _joinedEnd = offset + room;
@@ -381,7 +386,7 @@ internal class HeaderMap
     /// <summary>All fields in order, removed ones among them. The map must not change meanwhile.</summary>
     internal ReadOnlySpan<Entry> Entries => _entries.AsSpan(0, _count);
 
-    /// <summary>What the entries' offsets point into.</summary>
+    /// <summary>What the entries' offsets point into; <see cref="SlackBytes"/> more may be read behind it.</summary>
     internal ReadOnlySpan<byte> Block => _block.AsSpan(0, _used);
 
     internal ReadOnlySpan<byte> NameOf(in Entry entry) =>
@@ -392,7 +397,12 @@ internal class HeaderMap
     private bool Matches(in Entry entry, HeaderId id, ReadOnlySpan<byte> lowerName) =>
         (entry.State & EntryState.Removed) == 0 && entry.Id == id && (id != HeaderId.Unknown || NameOf(in entry).SequenceEqual(lowerName));
 
-    private void AddEntry(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
+    private void AddEntry(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state) =>
+        AddEntryInline(id, nameOffset, nameLength, valueOffset, valueLength, state);
+
+    // For AddEntry, and for the loop that reads lines, which is most of them.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void AddEntryInline(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
     {
         int count = _count;
         var entries = _entries;
@@ -469,19 +479,18 @@ internal class HeaderMap
 
     private int Append(ReadOnlySpan<byte> bytes)
     {
-        int offset = Reserve(bytes.Length, out byte[] block);
-        bytes.CopyTo(block.AsSpan(offset));
+        int offset = Reserve(bytes.Length);
+        bytes.CopyTo(_block.AsSpan(offset));
         return offset;
     }
 
     /// <summary>Makes room at the end of the block. The old block, where growth replaced it, is not cleared, so spans into it can still be copied.</summary>
-    private int Reserve(int length, out byte[] block)
+    private int Reserve(int length)
     {
-        if (_block.Length - _used < length)
-            GrowBlock(length);
-        block = _block;
         int offset = _used;
-        _used += length;
+        if (_block.Length - SlackBytes - offset < length)
+            GrowBlock(length);
+        _used = offset + length;
         return offset;
     }
 
@@ -489,7 +498,7 @@ internal class HeaderMap
     private void GrowBlock(int length)
     {
         byte[] old = _block;
-        int size = Math.Max(Math.Max(InitialBlockBytes, old.Length * 2), _used + length);
+        int size = Math.Max(Math.Max(InitialBlockBytes, old.Length * 2), _used + length + SlackBytes);
         byte[] larger = size <= KeptBlockBytes ? new byte[size] : ThreadMemory.RentArray(size);
         Buffer.BlockCopy(old, 0, larger, 0, _used);
         _block = larger;

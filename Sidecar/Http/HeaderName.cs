@@ -1,8 +1,11 @@
 using System;
 using System.Buffers.Binary;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using Sidecar.Memory;
 
 namespace Sidecar.Http;
@@ -44,6 +47,9 @@ internal static class HeaderNames
     /// <summary>Lookup slots: a power of two, four times the names, so that a miss usually ends at once.</summary>
     private const int TableSize = 512;
 
+    /// <summary>The longest name that is compared as a whole at once.</summary>
+    private const int ShortNameBytes = 2 * sizeof(ulong);
+
     /// <summary>Room for the longest name, what follows it in a field line, and the length of both; whole vectors.</summary>
     internal const int LineStartBytes = 48;
 
@@ -70,23 +76,51 @@ internal static class HeaderNames
     /// <summary>The number of a lower-case name, or <see cref="HeaderId.Unknown"/>.</summary>
     internal static HeaderId Lookup(ReadOnlySpan<byte> lowerName)
     {
-        if (lowerName.IsEmpty)
-            return HeaderId.Unknown;
         int length = lowerName.Length;
-        ReadEnds(lowerName, out ulong first, out ulong last);
+        if (length == 0)
+            return HeaderId.Unknown;
+        var ends = EndsOf(lowerName);
+        if (length <= ShortNameBytes)
+            return LookupShort(ends.First, ends.Last, length);
         byte[] table = s_table;
-        for (uint slot = Slot(first, last, length); ; slot++)
+        for (uint slot = Slot(ends.First, ends.Last, length); ; slot++)
         {
             int id = table[(int)(slot & (TableSize - 1))];
             if (id == 0)
                 return HeaderId.Unknown;
             ref readonly var known = ref s_ends[id];
-            if (known.First == first && known.Last == last && known.Length == length && (length <= 2 * sizeof(ulong) || lowerName.SequenceEqual(s_names[id])))
+            if (known.First == ends.First && known.Last == ends.Last && known.Length == length && lowerName.SequenceEqual(s_names[id]))
                 return (HeaderId)id;
         }
     }
 
-    /// <summary>A name's length and its first and last bytes: all of it up to sixteen, and enough of a longer one to know most others apart.</summary>
+    /// <summary>As <see cref="Lookup(ReadOnlySpan{byte})"/>, for a name of 1 to 16 bytes in a vector with zeroes behind it: a scanner has it at hand.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static HeaderId Lookup(Vector128<byte> lowerName, int length)
+    {
+        Debug.Assert(length is > 0 and <= ShortNameBytes);
+        var halves = lowerName.AsUInt64();
+        return LookupShort(halves.ToScalar(), halves.GetElement(1), length);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static HeaderId LookupShort(ulong first, ulong last, int length)
+    {
+        // A slot is below the table's size and an entry below the names' number, so neither is checked against it.
+        ref byte table = ref MemoryMarshal.GetArrayDataReference(s_table);
+        ref var ends = ref MemoryMarshal.GetArrayDataReference(s_ends);
+        for (uint slot = Slot(first, last, length); ; slot++)
+        {
+            uint id = Unsafe.Add(ref table, slot & (TableSize - 1));
+            if (id == 0)
+                return HeaderId.Unknown;
+            ref readonly var known = ref Unsafe.Add(ref ends, id);
+            if (known.First == first && known.Last == last && known.Length == length)
+                return (HeaderId)id;
+        }
+    }
+
+    /// <summary>What is compared first: all of a name up to <see cref="ShortNameBytes"/>, with zeroes behind it, or the first and last eight bytes of a longer one.</summary>
     private struct Ends
     {
         internal ulong First;
@@ -94,24 +128,27 @@ internal static class HeaderNames
         internal int Length;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ReadEnds(ReadOnlySpan<byte> name, out ulong first, out ulong last)
+    private static Ends EndsOf(ReadOnlySpan<byte> name)
     {
-        if (name.Length >= sizeof(ulong))
+        int length = name.Length;
+        var ends = new Ends { Length = length };
+        if (length >= sizeof(ulong))
         {
-            first = BinaryPrimitives.ReadUInt64LittleEndian(name);
-            last = BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]);
+            ends.First = BinaryPrimitives.ReadUInt64LittleEndian(name);
+            ends.Last = BinaryPrimitives.ReadUInt64LittleEndian(name[^sizeof(ulong)..]);
+            // What both have is kept once.
+            if (length < ShortNameBytes)
+                ends.Last = length == sizeof(ulong) ? 0 : ends.Last >> (ShortNameBytes - length) * 8;
         }
-        else if (name.Length >= sizeof(uint))
+        else if (length >= sizeof(uint))
         {
-            first = BinaryPrimitives.ReadUInt32LittleEndian(name);
-            last = BinaryPrimitives.ReadUInt32LittleEndian(name[^sizeof(uint)..]);
+            ends.First = BinaryPrimitives.ReadUInt32LittleEndian(name) | (ulong)BinaryPrimitives.ReadUInt32LittleEndian(name[^sizeof(uint)..]) << (length - sizeof(uint)) * 8;
         }
         else
         {
-            first = name[0];
-            last = name[^1] | (uint)name[name.Length / 2] << 8;
+            ends.First = name[0] | (uint)name[length / 2] << length / 2 * 8 | (uint)name[length - 1] << (length - 1) * 8;
         }
+        return ends;
     }
 
     // Known names only need to spread well among themselves; a peer's names cannot lengthen a probe.
@@ -122,10 +159,7 @@ internal static class HeaderNames
     {
         var ends = new Ends[s_names.Length];
         for (int id = 1; id < ends.Length; id++)
-        {
-            ends[id].Length = s_names[id].Length;
-            ReadEnds(s_names[id], out ends[id].First, out ends[id].Last);
-        }
+            ends[id] = EndsOf(s_names[id]);
         return ends;
     }
 

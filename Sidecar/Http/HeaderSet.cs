@@ -1,7 +1,6 @@
 using System;
 using System.Diagnostics;
 using System.Numerics;
-using System.Runtime.CompilerServices;
 
 namespace Sidecar.Http;
 
@@ -9,13 +8,8 @@ namespace Sidecar.Http;
 internal struct HeaderSet
 {
     // HeaderId has fewer than 128 members, which a test holds. A shift count is taken modulo 64, so an id is its own.
-    [InlineArray(2)]
-    private struct Words
-    {
-        private ulong _element0;
-    }
-
-    private Words _words;
+    private ulong _low;
+    private ulong _high;
 
     internal HeaderSet(params ReadOnlySpan<HeaderId> ids)
     {
@@ -23,39 +17,45 @@ internal struct HeaderSet
             Add(id);
     }
 
-    internal readonly bool IsEmpty => (_words[0] | _words[1]) == 0;
+    internal readonly bool IsEmpty => (_low | _high) == 0;
 
-    internal readonly bool Contains(HeaderId id) => (_words[(int)id >> 6] & 1UL << (int)id) != 0;
+    internal readonly bool Contains(HeaderId id) => ((((int)id < 64 ? _low : _high) >> (int)id) & 1) != 0;
 
-    internal readonly bool Intersects(in HeaderSet other) => ((_words[0] & other._words[0]) | (_words[1] & other._words[1])) != 0;
+    internal readonly bool Intersects(in HeaderSet other) => ((_low & other._low) | (_high & other._high)) != 0;
 
-    public static HeaderSet operator &(in HeaderSet left, in HeaderSet right)
+    public static HeaderSet operator &(in HeaderSet left, in HeaderSet right) => new() { _low = left._low & right._low, _high = left._high & right._high };
+
+    internal void Add(HeaderId id)
     {
-        var both = left;
-        both._words[0] &= right._words[0];
-        both._words[1] &= right._words[1];
-        return both;
+        if ((int)id < 64)
+            _low |= 1UL << (int)id;
+        else
+            _high |= 1UL << (int)id;
     }
-
-    internal void Add(HeaderId id) => _words[(int)id >> 6] |= 1UL << (int)id;
 
     /// <summary>Adds a name.</summary>
     /// <returns>False when it was there.</returns>
     internal bool TryAdd(HeaderId id)
     {
-        ref ulong word = ref _words[(int)id >> 6];
-        ulong before = word;
-        word = before | 1UL << (int)id;
-        return word != before;
+        if (Contains(id))
+            return false;
+        Add(id);
+        return true;
     }
 
-    internal void Remove(HeaderId id) => _words[(int)id >> 6] &= ~(1UL << (int)id);
+    internal void Remove(HeaderId id)
+    {
+        if ((int)id < 64)
+            _low &= ~(1UL << (int)id);
+        else
+            _high &= ~(1UL << (int)id);
+    }
 
     /// <summary>Takes one member out of a set that is not empty.</summary>
     internal HeaderId Take()
     {
         Debug.Assert(!IsEmpty);
-        int number = _words[0] != 0 ? BitOperations.TrailingZeroCount(_words[0]) : 64 + BitOperations.TrailingZeroCount(_words[1]);
+        int number = _low != 0 ? BitOperations.TrailingZeroCount(_low) : 64 + BitOperations.TrailingZeroCount(_high);
         Remove((HeaderId)number);
         return (HeaderId)number;
     }

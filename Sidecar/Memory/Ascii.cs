@@ -3,6 +3,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Buffers.Text;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Text;
@@ -62,25 +63,9 @@ internal static class Ascii
         ref byte start = ref MemoryMarshal.GetReference(text);
         for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
         {
-            // The lower half of a byte names a set of upper halves, as bits: with them it is a token character. Halves of 8 and above have no bit.
-            var bytes = Vector128.LoadUnsafe(ref start, (nuint)at);
-            var high = Vector128.ShuffleNative(Vector128.Create(1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0),
-                (bytes.AsUInt16() >> 4).AsByte() & Vector128.Create((byte)0x0F));
-            var sets = Vector128.ShuffleNative(TokenHighs, bytes & Vector128.Create((byte)0x0F));
-            var strays = Vector128.Equals(high & sets, Vector128<byte>.Zero);
-            // 'A' to 'Z' are moved to the 26 lowest signed numbers. Those behind the first stray are not ours.
-            var moved = (bytes - Vector128.Create((byte)('A' + 0x80))).AsSByte();
-            var upper = Vector128.LessThan(moved, Vector128.Create((sbyte)(-0x80 + 26))).AsByte() & Vector128.Create((byte)0x20);
-            uint found = strays.ExtractMostSignificantBits();
-            if (found == 0)
-            {
-                (bytes | upper).StoreUnsafe(ref start, (nuint)at);
-                continue;
-            }
-            int length = BitOperations.TrailingZeroCount(found);
-            var ours = Vector128.LessThan(Vector128<sbyte>.Indices, Vector128.Create((sbyte)length)).AsByte();
-            (bytes | (upper & ours)).StoreUnsafe(ref start, (nuint)at);
-            return at + length;
+            int length = FoldToken(ref Unsafe.Add(ref start, at), out _);
+            if (length < Vector128<byte>.Count)
+                return at + length;
         }
         var fold = TokenFold;
         for (; at < text.Length; at++)
@@ -92,6 +77,37 @@ internal static class Ascii
         }
         return at;
     }
+
+    /// <summary>Folds what is of a token among the sixteen bytes at <paramref name="at"/> to lower case in place; bytes behind its end stay as they are.</summary>
+    /// <param name="at">Sixteen bytes from here may be read and written.</param>
+    /// <param name="token">What is of the token, with zeroes behind it.</param>
+    /// <returns>How many bytes that are; sixteen when the token may go on.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static int FoldToken(ref byte at, out Vector128<byte> token)
+    {
+        // The lower half of a byte names a set of upper halves, as bits: with them it is a token character. Halves of 8 and above have no bit.
+        var bytes = Vector128.LoadUnsafe(ref at);
+        var high = Vector128.ShuffleNative(Vector128.Create(1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0),
+            (bytes.AsUInt16() >> 4).AsByte() & Vector128.Create((byte)0x0F));
+        var sets = Vector128.ShuffleNative(TokenHighs, bytes & Vector128.Create((byte)0x0F));
+        uint strays = Vector128.Equals(high & sets, Vector128<byte>.Zero).ExtractMostSignificantBits();
+        int length = BitOperations.TrailingZeroCount(strays | 1u << Vector128<byte>.Count);
+        // 'A' to 'Z' are moved to the 26 lowest signed numbers. Those behind the first stray are not ours.
+        var ours = Vector128.LoadUnsafe(ref MemoryMarshal.GetReference(FirstBytes), (nuint)(Vector128<byte>.Count - length));
+        var moved = (bytes - Vector128.Create((byte)('A' + 0x80))).AsSByte();
+        var upper = Vector128.LessThan(moved, Vector128.Create((sbyte)(-0x80 + 26))).AsByte() & Vector128.Create((byte)0x20) & ours;
+        var folded = bytes | upper;
+        folded.StoreUnsafe(ref at);
+        token = folded & ours;
+        return length;
+    }
+
+    // A vector from place 16 - n on has its first n bytes set.
+    private static ReadOnlySpan<byte> FirstBytes =>
+    [
+        0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
 
     // For each lower half of a byte the upper halves with which it is a token character: bit 2 for 0x20 to 0x2F and so on. A test compares it with TokenFold.
     private static Vector128<byte> TokenHighs => Vector128.Create(

@@ -445,8 +445,15 @@ internal sealed class Http1ClientStream : ClientStream, IHttp1BodyTarget
         var authority = head.Authority;
         bool absolute = codec.Options.SendFullyQualifiedUrl && !IsConnect;
         var writer = new Http1Writer(codec.Output, Http1Writer.Bound(head) + (absolute ? authority.Length : 0));
-        writer.Put(head.MethodBytes);
-        writer.Put(" "u8);
+        if (method == Method.Get)
+        {
+            writer.Put("GET "u8);
+        }
+        else
+        {
+            writer.Put(head.MethodBytes);
+            writer.Put(" "u8);
+        }
         if (absolute)
         {
             writer.Put(head.Scheme.IsEmpty ? "http"u8 : head.Scheme);

@@ -1,5 +1,6 @@
 using System;
 using System.Buffers;
+using System.Diagnostics;
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -55,10 +56,6 @@ internal struct Http1Parser
     private static readonly SearchValues<byte> s_controls = SearchValues.Create(
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 127]);
 
-    /// <summary>Visible ASCII: what a request target consists of.</summary>
-    private static readonly SearchValues<byte> s_targetBytes = SearchValues.Create(
-        "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"u8);
-
     /// <summary>Fields that are about the message's framing or the connection, not about the message.</summary>
     private static readonly HeaderSet s_framing = new(HeaderId.Connection, HeaderId.ContentLength, HeaderId.TransferEncoding, HeaderId.Host,
         HeaderId.Upgrade, HeaderId.Te, HeaderId.KeepAlive, HeaderId.ProxyConnection, HeaderId.Http2Settings);
@@ -110,23 +107,47 @@ internal struct Http1Parser
         }
         // A vector at any place from 2 to last lies in the text, as does the one two bytes before it.
         ref byte first = ref MemoryMarshal.GetReference(text);
-        var feed = Vector128.Create((byte)'\n');
-        for (int at = 2; ; at = Math.Min(at + Vector128<byte>.Count, last))
+        int at = 2;
+        for (; at <= last - Vector128<byte>.Count; at += 2 * Vector128<byte>.Count)
         {
-            var found = Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at), feed) & Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at - 2), feed);
-            for (uint ends = found.ExtractMostSignificantBits(); ends != 0; ends &= ends - 1)
-            {
-                int end = at + BitOperations.TrailingZeroCount(ends);
-                if (text[end - 1] == '\r' && end >= 3 && text[end - 3] == '\r')
-                    return end + 1;
-            }
-            if (at == last)
-                return -1;
+            var low = FeedPairs(ref first, at);
+            var high = FeedPairs(ref first, at + Vector128<byte>.Count);
+            if ((low | high) == Vector128<byte>.Zero)
+                continue;
+            int end = EndOfEmptyLineAmong(text, at, low.ExtractMostSignificantBits() | high.ExtractMostSignificantBits() << Vector128<byte>.Count);
+            if (end >= 0)
+                return end;
+        }
+        for (; ; at = Math.Min(at + Vector128<byte>.Count, last))
+        {
+            uint found = FeedPairs(ref first, Math.Min(at, last)).ExtractMostSignificantBits();
+            int end = found == 0 ? -1 : EndOfEmptyLineAmong(text, Math.Min(at, last), found);
+            if (end >= 0 || at >= last)
+                return end;
         }
     }
 
+    // Where sixteen bytes have an LF two bytes behind another.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<byte> FeedPairs(ref byte first, int at)
+    {
+        var feed = Vector128.Create((byte)'\n');
+        return Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at), feed) & Vector128.Equals(Vector128.LoadUnsafe(ref first, (nuint)at - 2), feed);
+    }
+
+    private static int EndOfEmptyLineAmong(ReadOnlySpan<byte> text, int at, uint pairs)
+    {
+        for (; pairs != 0; pairs &= pairs - 1)
+        {
+            int end = at + BitOperations.TrailingZeroCount(pairs);
+            if (text[end - 1] == '\r' && end >= 3 && text[end - 3] == '\r')
+                return end + 1;
+        }
+        return -1;
+    }
+
     /// <summary>The first byte that no request target has, or -1.</summary>
-    internal static int IndexOfNonTarget(ReadOnlySpan<byte> target) => target.IndexOfAnyExcept(s_targetBytes);
+    internal static int IndexOfNonTarget(ReadOnlySpan<byte> target) => target.IndexOfAnyExceptInRange((byte)'!', (byte)'~');
 
     // A head that cannot become a good one is refused at once instead of when its sender gives up: bare LF, bare CR, controls.
     private Failure CheckPartial(ReadOnlySpan<byte> window)
@@ -234,22 +255,30 @@ internal struct Http1Parser
     {
         // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3), single spaces, nothing else.
         position = 0;
-        int methodLength = block.IndexOfAnyExcept(Ascii.TokenBytes);
-        if (methodLength <= 0 || block[methodLength] != ' ')
-            return Stray(block[methodLength]);
-        info.Method = Methods.Parse(block[..methodLength]);
-        if (info.Method == Method.Other && !options.AllowCustomMethods && !Methods.IsRegistered(block[..methodLength]))
-            return Failure.Http1CodecError;
+        int methodLength = 3;
+        if (block.StartsWith("GET "u8))
+        {
+            info.Method = Method.Get;
+        }
+        else
+        {
+            methodLength = block.IndexOfAnyExcept(Ascii.TokenBytes);
+            if (methodLength <= 0 || block[methodLength] != ' ')
+                return Stray(block[methodLength]);
+            info.Method = Methods.Parse(block[..methodLength]);
+            if (info.Method == Method.Other && !options.AllowCustomMethods && !Methods.IsRegistered(block[..methodLength]))
+                return Failure.Http1CodecError;
+        }
 
         int target = methodLength + 1;
-        int targetLength = block[target..].IndexOfAnyExcept(s_targetBytes);
+        int targetLength = EndOfTarget(block, target) - target;
         int version = target + targetLength + 1;
         if (targetLength <= 0 || block[version - 1] != ' ')
         {
             byte stray = block[target + targetLength];
             return stray >= 0x80 ? Failure.Http1InvalidUrl : Stray(stray);
         }
-        if (block.Length < version + 12 || !ReadVersion(block.Slice(version, 8), out info.Version) || block[version + 8] != '\r' || block[version + 9] != '\n')
+        if (block.Length < version + 12 || !ReadVersion(block.Slice(version, 8), out info.Version) || !IsLineEnd(ref block[version + 8]))
             return Failure.Http1CodecError;
         if (info.Version == HttpVersion.None)
             return Failure.Http1VersionUnsupported;
@@ -324,8 +353,8 @@ internal struct Http1Parser
         int status = (block[9] - '0') * 100 + (block[10] - '0') * 10 + (block[11] - '0');
         if (status < 100 || block[12] is not ((byte)' ' or (byte)'\r'))
             return Failure.Http1CodecError;
-        int end = 12 + block[12..].IndexOfAny(s_controls);
-        if (block[end] != '\r' || block[end + 1] != '\n')
+        int end = IndexOfControl(block, 12);
+        if (!IsLineEnd(ref block[end]))
             return Stray(block[end]);
         head.Status = status;
         position = end + 2;
@@ -345,35 +374,51 @@ internal struct Http1Parser
         return true;
     }
 
-    // Reads from position, an offset into the map's block, which ends with an empty line: so every search below finds an end.
+    // Reads from position, an offset into the map's block. That ends with an empty line, at whose CR every search below stops, and a vector at any byte of it
+    // lies in memory that may be read (HeaderMap.SlackBytes): so within a line no place is compared with the block's length.
     private static Failure ReadFields(Span<byte> block, int position, HeaderMap map, Http1Options options, Section section, ref Http1HeadInfo info)
     {
-        int fields = 0;
+        Debug.Assert(block.EndsWith("\r\n\r\n"u8));
+        ref byte text = ref MemoryMarshal.GetReference(block);
         var framing = s_framing;
+        int fieldsLeft = options.MaxHeaders;
         while (block[position] != '\r')
         {
             // field-name ":" OWS field-value OWS CRLF: no space before the colon, no folding (RFC 9112 section 5).
             int name = position;
-            int colon = Ascii.ToLowerToken(block, name);
-            if (colon == name || block[colon] != ':')
+            int length = Ascii.FoldToken(ref Unsafe.Add(ref text, name), out var folded);
+            HeaderId id;
+            if (length is > 0 and < 16)
+                id = HeaderNames.Lookup(folded, length);
+            else
+                length = ReadLongName(block, name, length, out id);
+            int colon = name + length;
+            if (Unsafe.Add(ref text, colon) != ':' || length == 0)
                 return Stray(block[colon]);
-            if (colon - name > NameBytesMax)
+            if (length > NameBytesMax)
                 return Failure.Http1HeadersTooLarge;
-            int start = colon + 1;
-            if (block[start] == ' ')
-                start++;
-            if (block[start] is (byte)' ' or (byte)'\t')
-                start = SkipOws(block, start);
-            int end = IndexOfControl(block, start);
-            if (block[end] != '\r' || block[end + 1] != '\n')
+
+            // Nearly always one space and then a value.
+            int start = colon + HeaderMap.LineSeparatorBytes;
+            bool isLine = true;
+            if (Unsafe.Add(ref text, colon + 1) != ' ' || Unsafe.Add(ref text, start) <= ' ')
+            {
+                isLine = block[colon + 1] == ' ';
+                start = SkipOws(block, colon + 1);
+                isLine &= start == colon + HeaderMap.LineSeparatorBytes;
+            }
+            int end = IndexOfControl(ref text, start);
+            if (!IsLineEnd(ref Unsafe.Add(ref text, end)))
                 return Stray(block[end]);
             position = end + 2;
-            if (block[end - 1] is (byte)' ' or (byte)'\t')
+            if (Unsafe.Add(ref text, end - 1) <= ' ')
+            {
                 end = TrimOws(block, start, end);
-            if (++fields > options.MaxHeaders)
+                isLine &= position == end + 2;
+            }
+            if (--fieldsLeft < 0)
                 return Failure.Http1TooManyHeaders;
 
-            var id = HeaderNames.Lookup(block[name..colon]);
             if (framing.Contains(id))
             {
                 // In trailers they would come too late to mean anything, so they do not travel on.
@@ -381,18 +426,18 @@ internal struct Http1Parser
                 if (failure != Failure.None)
                     return failure;
             }
-            else if (id == HeaderId.Unknown && options.Underscores != UnderscoreAction.Allow && block[name..colon].Contains((byte)'_'))
+            else if (id == HeaderId.Unknown && options.Underscores != UnderscoreAction.Allow && block.Slice(name, length).Contains((byte)'_'))
             {
                 if (options.Underscores == UnderscoreAction.Reject)
                     return Failure.UnderscoreHeaderRejected;
             }
-            else if (start == colon + HeaderMap.LineSeparatorBytes && block[colon + 1] == ' ' && position == end + 2)
+            else if (isLine)
             {
-                map.AddLine(id, name, colon - name, end - start);
+                map.AddLine(id, name, length, end - start);
             }
             else
             {
-                map.AddAt(id, name, colon - name, start, end - start);
+                map.AddAt(id, name, length, start, end - start);
             }
         }
         if (position + 2 != block.Length)
@@ -400,6 +445,15 @@ internal struct Http1Parser
         if (info.TeTrailers)
             map.Add(HeaderId.Te, "trailers"u8);
         return Failure.None;
+    }
+
+    // A name of sixteen bytes or more, the first of which are folded already; or none at all.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int ReadLongName(Span<byte> block, int name, int folded, out HeaderId id)
+    {
+        int length = folded == 0 ? 0 : Ascii.ToLowerToken(block, name + folded) - name;
+        id = HeaderNames.Lookup(block.Slice(name, length));
+        return length;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -418,24 +472,40 @@ internal struct Http1Parser
         return end;
     }
 
-    // The first byte of s_controls. Values are short, and this knows what it looks for, so it is faster than the general search.
-    private static int IndexOfControl(ReadOnlySpan<byte> text, int from)
+    private static int IndexOfControl(Span<byte> block, int from) => IndexOfControl(ref MemoryMarshal.GetReference(block), from);
+
+    // The first byte of s_controls from a place on: where one is sure to come. Values are short, and this knows what it looks for, so it is faster than the general search.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int IndexOfControl(ref byte text, int from)
     {
-        ref byte first = ref MemoryMarshal.GetReference(text);
-        int at = (int)Math.Min((uint)from, (uint)text.Length);
-        for (; at <= text.Length - Vector128<byte>.Count; at += Vector128<byte>.Count)
+        for (int at = from; ; at += Vector128<byte>.Count)
         {
-            var bytes = Vector128.LoadUnsafe(ref first, (nuint)at);
-            var controls = (Vector128.LessThan(bytes, Vector128.Create((byte)0x20)) & ~Vector128.Equals(bytes, Vector128.Create((byte)'\t')))
-                | Vector128.Equals(bytes, Vector128.Create((byte)0x7F));
+            var bytes = Vector128.LoadUnsafe(ref text, (nuint)at);
+            var low = Vector128.Equals(Vector128.Min(bytes, Vector128.Create((byte)0x1F)), bytes);
+            var controls = Vector128.AndNot(low, Vector128.Equals(bytes, Vector128.Create((byte)'\t'))) | Vector128.Equals(bytes, Vector128.Create((byte)0x7F));
             uint found = controls.ExtractMostSignificantBits();
             if (found != 0)
                 return at + BitOperations.TrailingZeroCount(found);
         }
-        while ((text[at] >= 0x20 || text[at] == '\t') && text[at] != 0x7F)
-            at++;
-        return at;
     }
+
+    // The first byte of a head from a place on that no target has, which is anything but visible ASCII. As signed numbers those are what is above SP, but for DEL.
+    private static int EndOfTarget(Span<byte> block, int from)
+    {
+        ref byte text = ref MemoryMarshal.GetReference(block);
+        for (int at = from; ; at += Vector128<byte>.Count)
+        {
+            var bytes = Vector128.LoadUnsafe(ref text, (nuint)at);
+            var visible = Vector128.AndNot(Vector128.GreaterThan(bytes.AsSByte(), Vector128.Create((sbyte)' ')).AsByte(), Vector128.Equals(bytes, Vector128.Create((byte)0x7F)));
+            uint strays = visible.ExtractMostSignificantBits() ^ 0xFFFF;
+            if (strays != 0)
+                return at + BitOperations.TrailingZeroCount(strays);
+        }
+    }
+
+    // CR LF, as a little-endian number, which both processors have.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool IsLineEnd(ref byte at) => Unsafe.ReadUnaligned<ushort>(ref at) == ('\r' | '\n' << 8);
 
     private static Failure ReadFraming(HeaderId id, Span<byte> value, int offset, HeaderMap map, Section section, ref Http1HeadInfo info)
     {

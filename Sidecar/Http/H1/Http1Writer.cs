@@ -66,14 +66,52 @@ internal ref struct Http1Writer
     /// <summary>As with the name's bytes, and faster: they lie ready with what follows them.</summary>
     internal void Field(HeaderId id, scoped ReadOnlySpan<byte> value)
     {
-        // Enough for the name's whole vectors, though the value begins inside them, and for the line's end.
-        if (HeaderNames.LineStartBytes + value.Length + 2 > _room.Length - _used)
+        if (HeaderNames.LineStartBytes + value.Length + LineEndBytes > _room.Length - _used)
         {
             Field(HeaderNames.Bytes(id), value);
             return;
         }
-        ref byte start = ref HeaderNames.LineStart(id);
         ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        int length = PutLineStart(id, ref to);
+        if (!TryCopyValue(value, ref Unsafe.Add(ref to, length)))
+            return;
+        length += value.Length;
+        Unsafe.WriteUnaligned(ref Unsafe.Add(ref to, length), LineEnd);
+        _used += length + LineEndBytes;
+    }
+
+    // As Field, for a value that lies in a map's block, so that sixteen bytes of it may be read however short it is.
+    private void FieldOfMap(HeaderId id, ref byte value, int valueLength)
+    {
+        if (HeaderNames.LineStartBytes + valueLength + HeaderMap.SlackBytes > _room.Length - _used)
+        {
+            Field(HeaderNames.Bytes(id), MemoryMarshal.CreateReadOnlySpan(ref value, valueLength));
+            return;
+        }
+        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        int length = PutLineStart(id, ref to);
+        if (valueLength <= Vector128<byte>.Count)
+        {
+            var bytes = Vector128.LoadUnsafe(ref value);
+            bytes.StoreUnsafe(ref Unsafe.Add(ref to, length));
+            uint low = BelowSpace(bytes).ExtractMostSignificantBits() & ((1u << valueLength) - 1);
+            if (low != 0 && SplitsLines(MemoryMarshal.CreateReadOnlySpan(ref value, valueLength)))
+                return;
+        }
+        else if (!TryCopyValue(MemoryMarshal.CreateReadOnlySpan(ref value, valueLength), ref Unsafe.Add(ref to, length)))
+        {
+            return;
+        }
+        length += valueLength;
+        Unsafe.WriteUnaligned(ref Unsafe.Add(ref to, length), LineEnd);
+        _used += length + LineEndBytes;
+    }
+
+    // Writes a known name and ": ", in whole vectors: LineStartBytes may be written.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int PutLineStart(HeaderId id, ref byte to)
+    {
+        ref byte start = ref HeaderNames.LineStart(id);
         int length = Unsafe.Add(ref start, HeaderNames.LineStartBytes - 1);
         Vector128.LoadUnsafe(ref start).StoreUnsafe(ref to);
         if (length > Vector128<byte>.Count)
@@ -81,17 +119,22 @@ internal ref struct Http1Writer
             Vector128.LoadUnsafe(ref start, (nuint)Vector128<byte>.Count).StoreUnsafe(ref to, (nuint)Vector128<byte>.Count);
             Vector128.LoadUnsafe(ref start, 2 * (nuint)Vector128<byte>.Count).StoreUnsafe(ref to, 2 * (nuint)Vector128<byte>.Count);
         }
-        if (!TryCopyValue(value, ref Unsafe.Add(ref to, length)))
-            return;
-        length += value.Length;
-        Unsafe.WriteUnaligned(ref Unsafe.Add(ref to, length), LineEnd);
-        _used += length + 2;
+        return length;
     }
 
     /// <summary>Writes a request target or its part: anything but visible ASCII is percent-encoded, so that it stays one word.</summary>
     internal void PutTarget(scoped ReadOnlySpan<byte> target)
     {
         int stray = Http1Parser.IndexOfNonTarget(target);
+        if (stray >= 0)
+            PutEncoded(target, stray);
+        else
+            Put(target);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void PutEncoded(scoped ReadOnlySpan<byte> target, int stray)
+    {
         while (stray >= 0)
         {
             byte b = target[stray];
@@ -124,7 +167,7 @@ internal ref struct Http1Writer
     /// </summary>
     internal void Fields(HeaderMap map)
     {
-        var block = map.Block;
+        ref byte block = ref MemoryMarshal.GetReference(map.Block);
         var skipped = s_connectionFields;
         int from = 0;
         int to = 0;
@@ -137,23 +180,40 @@ internal ref struct Http1Writer
                 if (entry.NameOffset != to)
                 {
                     if (from != to)
-                        Put(block[from..to]);
+                        PutLines(ref Unsafe.Add(ref block, from), to - from);
                     from = entry.NameOffset;
                 }
                 to = entry.ValueOffset + entry.ValueLength + HeaderMap.LineSeparatorBytes;
                 continue;
             }
             if (from != to)
-                Put(block[from..to]);
+                PutLines(ref Unsafe.Add(ref block, from), to - from);
             from = to;
             if (entry.Id != HeaderId.Unknown)
-                Field(entry.Id, block.Slice(entry.ValueOffset, entry.ValueLength));
+                FieldOfMap(entry.Id, ref Unsafe.Add(ref block, entry.ValueOffset), entry.ValueLength);
             else
                 Field(map.NameOf(in entry), map.ValueOf(in entry));
         }
         if (from != to)
-            Put(block[from..to]);
+            PutLines(ref Unsafe.Add(ref block, from), to - from);
     }
+
+    // Lines of a map's block, behind which there is something to be read: short ones go in whole vectors.
+    private void PutLines(ref byte lines, int length)
+    {
+        if (length > WholeVectorsMax || length + HeaderMap.SlackBytes > _room.Length - _used)
+        {
+            Put(MemoryMarshal.CreateReadOnlySpan(ref lines, length));
+            return;
+        }
+        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        for (nuint at = 0; at < (nuint)length; at += (nuint)Vector128<byte>.Count)
+            Vector128.LoadUnsafe(ref lines, at).StoreUnsafe(ref to, at);
+        _used += length;
+    }
+
+    /// <summary>Beyond, the general copy is faster.</summary>
+    private const int WholeVectorsMax = 256;
 
     /// <summary>Writes the empty line and hands all to the chain.</summary>
     internal void Finish()
@@ -168,6 +228,7 @@ internal ref struct Http1Writer
         HeaderId.TransferEncoding, HeaderId.Upgrade, HeaderId.KeepAlive, HeaderId.ProxyConnection, HeaderId.Te, HeaderId.Host, HeaderId.Http2Settings);
 
     // As little-endian numbers, which both processors have.
+    private const int LineEndBytes = 2;
     private const ushort LineEnd = '\r' | '\n' << 8;
     private const ushort Separator = ':' | ' ' << 8;
 
@@ -182,12 +243,12 @@ internal ref struct Http1Writer
         {
             nuint last = length - (nuint)Vector128<byte>.Count;
             var tail = Vector128.LoadUnsafe(ref from, last);
-            var below = Vector128.LessThan(tail, Vector128.Create((byte)' '));
+            var below = BelowSpace(tail);
             for (nuint at = 0; at < last; at += (nuint)Vector128<byte>.Count)
             {
                 var bytes = Vector128.LoadUnsafe(ref from, at);
                 bytes.StoreUnsafe(ref to, at);
-                below |= Vector128.LessThan(bytes, Vector128.Create((byte)' '));
+                below |= BelowSpace(bytes);
             }
             tail.StoreUnsafe(ref to, last);
             low = below.ExtractMostSignificantBits();
@@ -222,6 +283,9 @@ internal ref struct Http1Writer
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static bool SplitsLines(scoped ReadOnlySpan<byte> value) => value.ContainsAny((byte)'\r', (byte)'\n', (byte)0);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<byte> BelowSpace(Vector128<byte> bytes) => Vector128.Equals(Vector128.Min(bytes, Vector128.Create((byte)(' ' - 1))), bytes);
 
     // Not 0 when any of eight bytes is below 0x20: its subtraction borrows into bit 7, which the byte itself did not have.
     private static ulong BelowSpace(ulong bytes) => (bytes - 0x2020202020202020) & ~bytes & 0x8080808080808080;
@@ -369,6 +433,11 @@ internal static class Http1StatusLines
     /// <summary>Writes the status line; HTTP/1.0 requests are answered in their version.</summary>
     internal static void Put(ref Http1Writer writer, int status, bool http10)
     {
+        if (status == 200 && !http10)
+        {
+            writer.Put("HTTP/1.1 200 OK\r\n"u8);
+            return;
+        }
         int index = status - Lowest;
         if (!http10 && (uint)index < Count && s_lines[index] is { } line)
         {
