@@ -1,6 +1,7 @@
 using System;
 using System.Linq;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Sidecar.Tests.Harness;
 using Xunit;
@@ -277,11 +278,62 @@ public class AdminEndpointsTests : IDisposable
         Assert.Equal(1, one.GetArrayLength());
     }
 
+    [Fact]
+    public void ConfigDump_Endpoints_AreAList_OnlyWhenTheyAreIncluded()
+    {
+        Assert.Equal(404, _server.Ask("/config_dump?resource=dynamic_endpoint_configs").Status);
+        Assert.Equal(1, _server.AskJson("/config_dump?resource=dynamic_endpoint_configs&include_eds").GetProperty("configs").GetArrayLength());
+    }
+
+    [Fact]
+    public void ConfigDump_Mask_KeepsListsOfSections()
+    {
+        var dump = _server.AskJson("/config_dump?mask=dynamic_active_clusters").GetProperty("configs");
+        Assert.Equal(1, dump.GetArrayLength());
+        Assert.Equal(["@type", "dynamic_active_clusters"], dump[0].EnumerateObject().Select(property => property.Name));
+        Assert.Equal(2, dump[0].GetProperty("dynamic_active_clusters").GetArrayLength());
+
+        // Everybody's field: sections that have none of the name are left out.
+        string[] versioned = [.. _server.AskJson("/config_dump?mask=version_info").GetProperty("configs").EnumerateArray().Select(c => c.GetProperty("@type").GetString()!)];
+        Assert.Equal(["type.googleapis.com/envoy.admin.v3.ClustersConfigDump", "type.googleapis.com/envoy.admin.v3.ListenersConfigDump"], versioned);
+    }
+
     [Theory]
-    [InlineData("/config_dump?resource=nonsense", 404)]
-    [InlineData("/config_dump?name_regex=(", 400)]
-    [InlineData("/config_dump?mask=bootstrap", 400)]
-    public void ConfigDump_BadParameter(string target, int status) => Assert.Equal(status, _server.Ask(target).Status);
+    [InlineData("dynamic_active_clusters", "cluster.name", """{"cluster":{"name":"b"}}""")]
+    [InlineData("dynamic_active_clusters", "cluster.name,cluster.type,last_updated", """{"cluster":{"name":"b","type":"EDS"},"last_updated":"*"}""")]
+    [InlineData("dynamic_active_clusters", "cluster.eds_cluster_config.eds_config,cluster.eds_cluster_config", """{"cluster":{"eds_cluster_config":{"eds_config":{"ads":{}},"service_name":"b"}}}""")]
+    [InlineData("dynamic_active_clusters", "error_state.details", "{}")]
+    [InlineData("dynamic_listeners", "name", """{"name":"http"}""")]
+    [InlineData("dynamic_listeners", "active_state.listener.name", """{"active_state":{"listener":{"name":"http"}}}""")]
+    public void ConfigDump_MaskOfAList_KeepsFieldsOfItsResources(string list, string mask, string expected)
+    {
+        string name = list == "dynamic_listeners" ? "http" : "b";
+        var dump = JsonNode.Parse(_server.Ask($"/config_dump?resource={list}&mask={mask}&name_regex={name}").Body)!["configs"]!.AsArray();
+        var resource = Assert.Single(dump)!.AsObject();
+        Assert.True(resource.Remove("@type"));
+        if (resource.ContainsKey("last_updated"))
+            resource["last_updated"] = "*";
+        foreach (string element in new[] { "cluster", "active_state" })
+        {
+            (resource[element] as JsonObject)?.Remove("@type");
+            (resource[element]?["listener"] as JsonObject)?.Remove("@type");
+        }
+        Assert.Equal(expected, resource.ToJsonString());
+    }
+
+    [Theory]
+    [InlineData("resource=nonsense", 404, "nonsense not found in config dump")]
+    [InlineData("resource=version_info", 400, "version_info is not a repeated field. Use ?mask=version_info to get only this field")]
+    [InlineData("name_regex=(", 400, "Error while parsing name_regex from (: ")]
+    [InlineData("mask=nonsense", 400, "FieldMask nonsense could not be successfully applied to any configs.")]
+    [InlineData("mask=dynamic_listeners.name", 400, "FieldMask dynamic_listeners.name could not be successfully applied to any configs.")]
+    [InlineData("resource=dynamic_listeners&mask=name,nonsense", 400, "FieldMask paths: \"name\"\npaths: \"nonsense\"\n could not be successfully used.")]
+    public void ConfigDump_BadParameter(string query, int status, string text)
+    {
+        var response = _server.Ask("/config_dump?" + query);
+        Assert.Equal(status, response.Status);
+        Assert.StartsWith(text, response.Body);
+    }
 
     [Fact]
     public void ConfigDump_IsAccepted_AsASnapshot()

@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Linq;
+using System.Text.Json;
 using Sidecar.Admin;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tests.Harness;
@@ -17,6 +18,10 @@ public class AdminPiecesTests : IDisposable
 
     private const int RowBytesMax = 512;
     private const int HeadBytesMax = 512;
+
+    /// <summary>So many that no pair of socket buffers holds their dump.</summary>
+    private const int ManyClusters = 8000;
+    private const int ClusterRowBytesMax = 1024;
 
     private readonly ServerHarness _server = new(Mesh(withLast: true));
 
@@ -186,6 +191,44 @@ public class AdminPiecesTests : IDisposable
         string page = _server.Ask("/clusters").Body;
         Assert.Equal(expected, string.Concat(page.Split('\n').Where(line => line.StartsWith("b::", StringComparison.Ordinal)).Select(line => line + "\n")));
         Assert.Equal(["a", "b", "z"], page.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line[..1]).Distinct().Order());
+    }
+
+    [Fact]
+    public void ConfigDump_SlowClient_HoldsOnePiece_AndGetsTheConfigurationItAskedFor()
+    {
+        var mesh = Mesh(withLast: true);
+        for (int i = 0; i < ManyClusters; i++)
+            mesh.Cluster($"extra-{i}", false, 1);
+        _server.Change(mesh.ToString());
+        int idleBytes = HeldBytes;
+        using var client = Get("/config_dump");
+        Stall();
+        Assert.InRange(HeldBytes - idleBytes, 1, PageWriter.PieceBytes + ClusterRowBytesMax + HeadBytesMax + 2 * _server.Server.Loop.Slab.BlockSize);
+        _server.Change(Mesh(withLast: false).ToString());
+        _server.Until(() => { client.Receive(); return client.End; });
+
+        var chunks = ServerHarness.Chunks(Body(client));
+        Assert.All(chunks, chunk => Assert.InRange(chunk.Length, 1, PageWriter.PieceBytes + ClusterRowBytesMax));
+        var sections = JsonDocument.Parse(string.Concat(chunks)).RootElement.GetProperty("configs").EnumerateArray()
+            .ToDictionary(section => section.GetProperty("@type").GetString()!["type.googleapis.com/envoy.admin.v3.".Length..]);
+        var clusters = sections["ClustersConfigDump"].GetProperty("dynamic_active_clusters").EnumerateArray()
+            .Select(cluster => cluster.GetProperty("cluster").GetProperty("name").GetString()!).ToHashSet();
+        Assert.Equal(ManyClusters + 3, clusters.Count);
+        Assert.Contains("z", clusters);
+        Assert.Equal(2, sections["ListenersConfigDump"].GetProperty("dynamic_listeners").GetArrayLength());
+        _server.Until(() => HeldBytes == idleBytes);
+    }
+
+    [Fact]
+    public void ConfigDump_NamesThatMatchNothing_TakeManyTurns_NotOneLongOne()
+    {
+        var mesh = new TestSnapshot();
+        for (int i = 0; i < PageWriter.PieceSteps + 1; i++)
+            mesh.Cluster($"extra-{i}", false, 1);
+        _server.Change(mesh.ToString());
+        using var client = Get("/config_dump?resource=dynamic_active_clusters&name_regex=nothing");
+        Assert.InRange(TurnsUntilEnd(client), 2, int.MaxValue);
+        Assert.Empty(JsonDocument.Parse(string.Concat(ServerHarness.Chunks(Body(client)))).RootElement.GetProperty("configs").EnumerateArray());
     }
 
     // ---- actors ------------------------------------------------------------------------------------------------

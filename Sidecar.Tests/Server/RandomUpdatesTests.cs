@@ -82,14 +82,17 @@ public class RandomUpdatesTests
         }
     }
 
-    /// <summary>All that can be told from outside: what /config_dump shows, the clusters and hosts of the worker, and where each listener sends a request.</summary>
+    /// <summary>All that can be told from outside: the page /config_dump, the clusters and hosts of the worker, and where each listener sends a request.</summary>
     private static string Describe(PipelineHarness harness)
     {
-        var lines = new List<string>();
+        string page = DumpPage.WithoutHistory(DumpPage.Text(harness.Pipeline));
+        var lines = new List<string> { page };
         foreach (var state in harness.Snapshot.Resources)
         {
-            if (state.Accepted is not null || state.Active is not null)
-                lines.Add($"{ResourceTypes.Noun(state.TypeUrl)} {state.Name}: active {Digest(state.Active)} accepted {Digest(state.Accepted)}");
+            if (state.Accepted is null && state.Active is null)
+                continue;
+            Assert.Contains($"\"{state.Name}\"", page);
+            lines.Add($"{ResourceTypes.Noun(state.TypeUrl)} {state.Name}: active {Digest(state.Active)} accepted {Digest(state.Accepted)}");
         }
         foreach (var entry in harness.Clusters.All)
         {

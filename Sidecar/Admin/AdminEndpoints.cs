@@ -18,7 +18,7 @@ internal static class AdminEndpoints
     [
         new("/certs", false, "print certs on machine", CertsPage.Answer),
         new("/clusters", false, "upstream cluster status", ClustersPage.Answer),
-        new("/config_dump", false, "dump current Envoy configs; ?include_eds, ?resource=, ?mask= (not supported), ?name_regex=", ConfigDump.Answer),
+        new("/config_dump", false, "dump current Envoy configs; ?include_eds, ?resource=, ?mask=, ?name_regex=", ConfigDump.Answer),
         new("/config_status", false, "what of the configuration is refused, unsupported or ignored, by path", ConfigStatusPage.Answer),
         new("/drain_listeners", true, "drain listeners; ?inboundonly, ?graceful, ?skip_exit", DrainListeners),
         new("/healthcheck/fail", true, "cause the server to fail health checks", (server, _, answer) => SetHealth(server, false, answer)),
