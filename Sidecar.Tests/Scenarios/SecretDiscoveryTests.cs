@@ -123,6 +123,38 @@ public sealed class SecretDiscoveryTests(ITestOutputHelper output) : IDisposable
         Assert.Equal(0, sidecar.Stat("cluster.up.ssl.connection_error"));
     }
 
+    /// <summary>The listeners are kept and their secrets are not: a proxy that starts while its control plane is away is not ready for traffic it would have to refuse.</summary>
+    [SkippableFact]
+    public void LastGoodConfiguration_IsNotReadyBeforeItsSecretsHaveCome_AndSaysWhatItWaitsFor()
+    {
+        XdsServer.Require();
+        SidecarProcess.Require();
+        var folder = _owned.Push(new TestFolder());
+        Directory.CreateDirectory(folder.PathOf("xds"));
+        string listen = XdsServer.Loopback(FreePort.Next());
+        XdsServer.Serve(folder.PathOf("xds"), Node, XdsServer.Resources(WithSecrets(Mesh(AdsSource), _ca.Spiffe(Id))));
+        string bootstrap = folder.Write("bootstrap.json", XdsServer.Bootstrap(Node, listen, delta: true));
+        using (var before = XdsServer.Start(listen, folder.PathOf("xds")))
+        using (var first = SidecarProcess.RunBootstrap(bootstrap, 1, "--cache-dir", folder.PathOf("cache")))
+            first.WaitUntil(() => first.Admin("/config_status?section=pushes").Contains("\"saved\"", StringComparison.Ordinal), "did not keep its configuration");
+
+        int admin = FreePort.Next();
+        var sidecar = _owned.Push(SidecarProcess.StartBootstrap(bootstrap, admin, 1, "--cache-dir", folder.PathOf("cache")));
+        sidecar.WaitForListen(admin);
+        Assert.False(sidecar.IsReady);
+        Assert.NotEqual(0, sidecar.Stat("server.state"));
+        var status = JsonDocument.Parse(sidecar.Admin("/config_status")).RootElement;
+        // "in" and the cluster wait for secrets; "out", which waits for the cluster, does so with it.
+        Assert.Equal(3, status.GetProperty("last_good").GetProperty("resources_waiting").GetInt32());
+        var listener = status.GetProperty("resources").EnumerateArray().Single(r => r.GetProperty("name").GetString() == "in");
+        Assert.Equal(("LAST_GOOD_WARMING", "secret default"), (listener.GetProperty("status").GetString(), listener.GetProperty("waits_for").GetString()));
+        Assert.Contains("3 of them wait for secrets", sidecar.Log);
+
+        _owned.Push(XdsServer.Start(listen, folder.PathOf("xds")));
+        sidecar.WaitUntil(() => sidecar.IsReady, "did not become ready");
+        Assert.Equal("inside", Ask(Out));
+    }
+
     [SkippableTheory]
     [InlineData(true)]
     [InlineData(false)]

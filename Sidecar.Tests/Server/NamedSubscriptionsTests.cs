@@ -409,20 +409,55 @@ public sealed class NamedSubscriptionsTests : IDisposable
         Assert.Equal(["file", "https"], _harness.Pipeline.LastGood.Read()!.Select(resource => resource.Name).Order());
     }
 
-    [Fact]
-    public void LastGoodListener_WaitsForItsSecrets_AndServesOnceTheyCome()
+    /// <summary>Starts with what a proxy before this one kept: a listener whose secrets come from a source, and a plain one.</summary>
+    private void Restart(string source)
     {
-        var first = new PipelineHarness();
-        first.Start(new TestSnapshot(), _folder.Path);
-        first.Push(ResourceTypes.Listener, Secure("""{"ads": {}, "initial_fetch_timeout": "0s"}"""));
-        first.Push(ResourceTypes.Secret, Secrets());
-        first.Advance(Sidecar.Server.LastGoodFile.IntervalMs);
-        first.Test.Until(() => first.Pipeline.LastGood is { SavedUnixMs: > 0, IsWriting: false });
-        first.Dispose();
+        using (var first = new PipelineHarness())
+        {
+            first.Start(new TestSnapshot(), _folder.Path);
+            first.Push(ResourceTypes.Listener, Secure(source).Http("plain", 0, TestSnapshot.Answer("x")));
+            first.Push(ResourceTypes.Secret, Secrets());
+            first.Advance(Sidecar.Server.LastGoodFile.IntervalMs);
+            first.Test.Until(() => first.Pipeline.LastGood is { SavedUnixMs: > 0, IsWriting: false });
+        }
         _harness.Discover(lastGoodFolder: _folder.Path);
+    }
+
+    [Fact]
+    public void LastGoodListener_WaitsForItsSecrets_AndTheServerIsNotReadyBeforeTheyCome()
+    {
+        Restart("""{"ads": {}, "initial_fetch_timeout": "0s"}""");
+        Assert.NotNull(Serving("plain"));
         Assert.Null(Serving());
+        Assert.False(_harness.Pipeline.IsServing);
+        Assert.Equal(1, _harness.Pipeline.Warming.CountAwaitingFirst());
+        Assert.Equal((ResourceTypes.Secret, "default"), _harness.Pipeline.Warming.AwaitedBy(_harness.Snapshot.Find(ResourceTypes.Listener, "https")!));
+        Assert.Null(_harness.Pipeline.Warming.AwaitedBy(_harness.Snapshot.Find(ResourceTypes.Listener, "plain")!));
         Assert.Contains("secrets ROOTCA,default", _harness.Asked());
+        _harness.Advance(100_000_000);
+        Assert.False(_harness.Pipeline.IsServing);
+        bool toldOfReadiness = false;
+        _harness.Pipeline.AllApplied = () => toldOfReadiness |= _harness.Pipeline.IsServing;
         _harness.Push(ResourceTypes.Secret, Secrets());
         Assert.NotNull(Serving());
+        Assert.True(_harness.Pipeline.IsServing);
+        Assert.True(toldOfReadiness);
+    }
+
+    [Fact]
+    public void LastGoodListener_WhoseSecretsDoNotComeInTime_Opens_AndRefuses_AndTheServerIsReady()
+    {
+        Restart(Ads);
+        _harness.Advance(14_999);
+        Assert.False(_harness.Pipeline.IsServing);
+        Assert.Null(Serving());
+        _harness.Advance(1);
+        Assert.True(_harness.Pipeline.IsServing);
+        Assert.NotNull(Serving());
+        Assert.Null(Slot().Take(0));
+        Assert.Equal(1, Slot().SecretStats.Sum(TlsSecretStats.NotReady));
+        // A listener that comes later and waits does not make a ready server unready.
+        _harness.Push(ResourceTypes.Listener, new TestSnapshot().Http("late", 0, TestSnapshot.Answer("x")).Tls("late", TestSnapshot.SdsContext(TestSnapshot.GrpcSource("xds"))));
+        Assert.True(_harness.Pipeline.IsServing);
     }
 }

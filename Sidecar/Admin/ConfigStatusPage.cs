@@ -64,6 +64,7 @@ internal static class ConfigStatusPage
             json.WriteString("saved", ConfigDump.Time(file.SavedUnixMs));
         json.WriteBoolean("serving", unconfirmed > 0);
         json.WriteNumber("resources_not_confirmed", unconfirmed);
+        json.WriteNumber("resources_waiting", server.Config.Warming.CountAwaitingFirst());
         json.WriteEndObject();
     }
 
@@ -82,6 +83,8 @@ internal static class ConfigStatusPage
         json.WriteString("status", Status(server, state));
         if (state.IsWarming && state.Active is { } active)
             json.WriteString("version_in_use", active.Resource.Version);
+        if (server.Config.Warming.AwaitedBy(state) is var (awaitedType, awaitedName))
+            json.WriteString("waits_for", ResourceTypes.Noun(awaitedType) + " " + awaitedName);
         if (state.Refused is { } refused)
             json.WriteString("refused_version", refused.Version);
         WriteProblems(json, "errors", state.Errors);
@@ -110,7 +113,7 @@ internal static class ConfigStatusPage
         if (state.Errors.Count > 0)
             return state.IsStatic ? "STATIC" : "OLD_VERSION_IN_USE";
         if (server.Config.IsUnconfirmed(state))
-            return "LAST_GOOD";
+            return state.IsWarming ? "LAST_GOOD_WARMING" : "LAST_GOOD";
         return state.IsWarming ? "WARMING" : "ACCEPTED";
     }
 

@@ -44,8 +44,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private bool _clustersAnswered;
     private bool _listenersAnswered;
 
-    // Without discovery: what the bootstrap itself holds waits for secrets.
-    private bool _awaitsSecrets;
+    // What there was at the start, of the bootstrap without discovery or of the last good configuration, waits for secrets.
+    private bool _awaitsFirst;
     private int _applying;
 
     private enum StartPhase : byte { Clusters, Listeners, Done }
@@ -89,8 +89,11 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     /// <summary>Null without discovery; else whether there is a stream, and what was last heard about it.</summary>
     internal (bool IsConnected, string Reason, long UnixMs)? Connection { get; private set; }
 
-    /// <summary>Listeners serve: everything asked for at the start has come or been given up, or the last good configuration is in its place.</summary>
-    internal bool IsServing => !Warming.HoldsListeners && !_awaitsSecrets;
+    /// <summary>
+    /// Listeners serve, all of them: everything asked for at the start has come or been given up, or the last good configuration is in its place and nothing of
+    /// it waits for secrets, which are never kept. Until then the server is not ready, as Envoy, whose init manager waits for the same.
+    /// </summary>
+    internal bool IsServing => !Warming.HoldsListeners && !_awaitsFirst;
 
     /// <summary>Workers are taking something over; <see cref="AllApplied"/> follows.</summary>
     internal bool IsApplying => _applying > 0;
@@ -248,9 +251,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     }
 
     /// <summary>The first configuration of a bootstrap without discovery is taken: it serves when its secrets have come or been given up.</summary>
-    internal void AwaitSecrets() => _awaitsSecrets = !IsAllWarm;
-
-    private bool IsAllWarm => Warming.IsWarm(ResourceTypes.Cluster) && Warming.IsWarm(ResourceTypes.Listener);
+    internal void AwaitSecrets() => _awaitsFirst = Warming.CountAwaitingFirst() > 0;
 
     /// <summary>Starts to ask a control plane. A last good configuration serves until it answers.</summary>
     internal void Discover(DiscoverySource source, LastGoodFile? lastGood)
@@ -261,6 +262,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (lastGood is not null && TakeLastGood(lastGood))
         {
             Warming.ReleaseListeners();
+            AwaitSecrets();
             Flush();
         }
         source.Start();
@@ -400,7 +402,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             Warming.ReleaseListeners();
             _errors.Tell("bind", Warming.BindErrors);
         }
-        _awaitsSecrets &= !IsAllWarm;
+        if (_awaitsFirst)
+            _awaitsFirst = Warming.CountAwaitingFirst() > 0;
         Flush();
         if (_applying == 0)
             AllApplied?.Invoke();
@@ -510,7 +513,9 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             _errors.Tell(file.Path + typeUrl, result.Errors);
             count += result.Accepted.Count;
         }
-        Log.Warning("config", $"serving the last good configuration, {count} resources from {file.Path}, until the control plane answers");
+        int waiting = Warming.CountAwaitingFirst();
+        string notReady = waiting == 0 ? "" : $"; {waiting} of them wait for secrets, which are not kept: not ready until these have come or their initial_fetch_timeout is over";
+        Log.Warning("config", $"serving the last good configuration, {count} resources from {file.Path}, until the control plane answers{notReady}");
         return count > 0;
     }
 

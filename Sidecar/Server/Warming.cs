@@ -124,6 +124,23 @@ internal sealed class Warming : ITimerOwner
         return true;
     }
 
+    /// <summary>How many clusters and listeners that are not in use in any version wait for something that may still come.</summary>
+    internal int CountAwaitingFirst()
+    {
+        int count = 0;
+        foreach (var state in _warming.Keys)
+            count += state.Active is null && state.TypeUrl is ResourceTypes.Cluster or ResourceTypes.Listener && Missing(state) is not null ? 1 : 0;
+        return count;
+    }
+
+    /// <summary>What a warming version waits for first: its type, its name; null when for nothing.</summary>
+    internal (string TypeUrl, string Name)? AwaitedBy(ResourceState state)
+    {
+        if (!_warming.ContainsKey(state) || Missing(state) is not { } need)
+            return null;
+        return _namedUsers.TryGetValue((need.TypeUrl, need.Name), out var named) ? (need.TypeUrl, named.Resource.Name) : need;
+    }
+
     /// <summary>What the workers have to change since the last call; null when nothing has.</summary>
     internal SnapshotDelta? TakeDelta()
     {
