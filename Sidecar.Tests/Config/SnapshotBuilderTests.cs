@@ -59,9 +59,9 @@ public class SnapshotBuilderTests
         Build(Mesh().Http("inline", 8, TestSnapshot.To("b")));
         Assert.Empty(State(ResourceTypes.Cluster, "a").Accepted!.Clusters);
         Assert.Equal(["a"], State(ResourceTypes.RouteConfiguration, "r").Accepted!.Clusters.Select(c => c.Name));
-        Assert.Equal(["r"], State(ResourceTypes.Listener, "http").Accepted!.RouteNames);
+        Assert.Equal([new RouteRef("r", null)], State(ResourceTypes.Listener, "http").Accepted!.Routes);
         Assert.Equal(["b"], State(ResourceTypes.Listener, "inline").Accepted!.Clusters.Select(c => c.Name));
-        Assert.Empty(State(ResourceTypes.Listener, "inline").Accepted!.RouteNames);
+        Assert.Empty(State(ResourceTypes.Listener, "inline").Accepted!.Routes);
     }
 
     [Fact]

@@ -113,7 +113,7 @@ public sealed class DiscoveryFuzzTests(ITestOutputHelper output)
             foreach (string type in s_types)
             {
                 _subscriptions.Add(type, new Subscription(type));
-                _subscriptions[type].SetInterest(true, [], long.MaxValue);
+                _subscriptions[type].SetInterest(true, [], long.MaxValue, _ => long.MaxValue);
             }
         }
 

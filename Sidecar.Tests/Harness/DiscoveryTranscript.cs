@@ -45,7 +45,7 @@ internal sealed class DiscoveryTranscript
             _subscriptions.Add(typeUrl, subscription = new Subscription(typeUrl));
             _protocol.Add(subscription);
         }
-        subscription.SetInterest(wildcard, names, NowMs + 15_000);
+        subscription.SetInterest(wildcard, names, NowMs + 15_000, _ => NowMs + 15_000);
         return this;
     }
 

@@ -12,6 +12,8 @@ namespace Sidecar.Tests.Harness;
 /// </summary>
 internal sealed class TestSnapshot
 {
+    private const string Ads = """{"ads": {}}""";
+
     private const string RouterFilter =
         """{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}""";
 
@@ -30,10 +32,11 @@ internal sealed class TestSnapshot
             """, ("name", name), ("routes", routes)), more);
 
     /// <summary>An HTTP listener on loopback that takes its routes by name (<see cref="Routes"/>).</summary>
-    internal TestSnapshot HttpByName(string name, int port, string routeConfig, string more = "") =>
+    /// <param name="source">The ConfigSource of the routes.</param>
+    internal TestSnapshot HttpByName(string name, int port, string routeConfig, string more = "", string source = Ads) =>
         HttpConnectionManager(name, port, Fill("""
-            "rds": {"config_source": {"ads": {}}, "route_config_name": "$config"}
-            """, ("config", routeConfig)), more);
+            "rds": {"config_source": $source, "route_config_name": "$config"}
+            """, ("config", routeConfig), ("source", source)), more);
 
     /// <summary>A TCP listener on loopback to one cluster.</summary>
     internal TestSnapshot Tcp(string name, int port, string cluster, string more = "") =>
@@ -117,12 +120,13 @@ internal sealed class TestSnapshot
     }
 
     /// <summary>An EDS cluster whose endpoints have a name of their own, and are not there.</summary>
-    internal TestSnapshot EdsCluster(string name, string serviceName)
+    /// <param name="source">The ConfigSource of the endpoints.</param>
+    internal TestSnapshot EdsCluster(string name, string serviceName, string source = Ads)
     {
         _clusters[name] = Object("""
             {"cluster": {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "$name", "type": "EDS", "connect_timeout": "5s",
-             "eds_cluster_config": {"eds_config": {"ads": {}}, "service_name": "$service"}}}
-            """, ("name", name), ("service", serviceName));
+             "eds_cluster_config": {"eds_config": $source, "service_name": "$service"}}}
+            """, ("name", name), ("service", serviceName), ("source", source));
         return this;
     }
 

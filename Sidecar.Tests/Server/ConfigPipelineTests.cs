@@ -11,6 +11,7 @@ using Sidecar.Net;
 using Sidecar.Server;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tests.Harness;
+using Sidecar.Upstream;
 using Sidecar.Wire;
 using Sidecar.Xds;
 using Xunit;
@@ -207,6 +208,52 @@ public sealed class ConfigPipelineTests : IDisposable
     }
 
     [Fact]
+    public void InitialFetchTimeout_IsThatOfEachSource_AndZeroWaitsForEver()
+    {
+        using var plane = new FakeAds(_harness.Test);
+        _harness.DiscoverFrom(plane);
+        const string cds = ResourceTypes.Cluster, lds = ResourceTypes.Listener;
+        string Source(string timeout) => $$"""{"ads": {}, "initial_fetch_timeout": "{{timeout}}"}""";
+        IMessage[] Clusters(TestSnapshot mesh) => [.. PipelineHarness.Read(mesh).Resources.Select(r => (IMessage)Envoy.Config.Cluster.V3.Cluster.Parser.ParseFrom(r.Bytes.Span))];
+        IMessage[] Listeners(TestSnapshot mesh) => [.. PipelineHarness.Read(mesh).Resources.Select(r => (IMessage)Envoy.Config.Listener.V3.Listener.Parser.ParseFrom(r.Bytes.Span))];
+        string Ready() => string.Join(" ", _harness.Clusters.All.Select(e => e.Config!.Name).Where(name => name != "xds").Order());
+
+        var stream = plane.Accept().Expect("CDS v= n= [] node:node");
+        stream.Send(DiscoveryMessages.World(cds, "1", "1", Clusters(new TestSnapshot()
+            .EdsCluster("brief", "s1", Source("2s")).EdsCluster("usual", "s2").EdsCluster("endless", "s3", Source("0s")).EdsCluster("other", "s3", Source("20s")))));
+        stream.Expect("CDS v=1 n=1 []", "EDS v= n= [s1,s2,s3]");
+        _harness.Advance(1_999);
+        Assert.Equal("", Ready());
+        _harness.Advance(1);
+        Assert.Equal("brief", Ready());
+        _harness.Advance(12_999);
+        Assert.Equal("brief", Ready());
+        _harness.Advance(1);
+        Assert.Equal("brief usual", Ready());
+        Assert.Equal((1, 1, 0), (_harness.Stat("cluster.brief.init_fetch_timeout"), _harness.Stat("cluster.usual.init_fetch_timeout"), _harness.Stat("cluster.endless.init_fetch_timeout")));
+        // Endpoints of one name are asked for once: the shortest patience of their clusters counts.
+        _harness.Advance(5_000);
+        Assert.Equal("brief endless other usual", Ready());
+
+        stream.Expect("LDS v= n= []");
+        stream.Send(DiscoveryMessages.World(lds, "1", "2", Listeners(new TestSnapshot().HttpByName("short", 0, "r1", source: Source("1.5s")).HttpByName("long", 0, "r2", source: Source("0s")))));
+        stream.Expect("LDS v=1 n=2 []", "RDS v= n= [r1,r2]");
+        _harness.Advance(1_500);
+        Assert.Null(_harness.Pipeline.Warming.AwaitedBy(_harness.Snapshot.Find(lds, "short")!));
+        _harness.Advance(100_000_000);
+        Assert.False(_harness.Pipeline.IsServing);
+        // Somebody with less patience comes: for the same routes there is an end now.
+        stream.Send(DiscoveryMessages.World(lds, "2", "3", Listeners(new TestSnapshot()
+            .HttpByName("short", 0, "r1", source: Source("1.5s")).HttpByName("long", 0, "r2", source: Source("0s")).HttpByName("late", 0, "r2", source: Source("3s")))));
+        stream.Expect("LDS v=2 n=3 []");
+        _harness.Advance(2_999);
+        Assert.False(_harness.Pipeline.IsServing);
+        _harness.Advance(1);
+        Assert.True(_harness.Pipeline.IsServing);
+        Assert.Equal(["late", "long", "short"], _harness.Listeners.All.Select(l => l.Config.Name).Order());
+    }
+
+    [Fact]
     public void LastGood_OfNothing_IsNoStart()
     {
         _harness.Discover(lastGoodFolder: _folder.Path);
@@ -245,6 +292,19 @@ internal sealed class PipelineHarness : IDisposable
         Assert.Empty(Pipeline.TakeFile(Read(bootstrap ?? new TestSnapshot()), "bootstrap.json", isStatic: true).Errors);
         Pipeline.Flush();
         Pipeline.Discover(_source, lastGoodFolder is null ? null : new LastGoodFile(Test.Loop, Snapshot, lastGoodFolder, "node"));
+        Settle();
+    }
+
+    /// <summary>Starts to discover by a real stream, in the state of the world, with clusters and listeners waited for without end.</summary>
+    internal void DiscoverFrom(FakeAds plane)
+    {
+        Pipeline.ExpectDiscovery();
+        Assert.Empty(Pipeline.TakeFile(Read(new TestSnapshot().Cluster("xds", true, plane.Address.Port)), "bootstrap.json", isStatic: true).Errors);
+        Pipeline.Flush();
+        var config = new GrpcSourceConfig(new GrpcTarget("xds", "", []), "/envoy.service.discovery.v3.AggregatedDiscoveryService/", "AggregatedResources", IsDelta: false);
+        var endless = new Dictionary<string, long> { [ResourceTypes.Cluster] = 0, [ResourceTypes.Listener] = 0 };
+        byte[] node = new Envoy.Config.Core.V3.Node { Id = "node" }.ToByteArray();
+        Pipeline.Discover(new GrpcSource(Test.Loop, Pipeline.ControlClusters, config, node, Pipeline, Stats, endless, new FastRandom(3)), null);
         Settle();
     }
 
@@ -335,7 +395,7 @@ internal sealed class PipelineHarness : IDisposable
         {
         }
 
-        internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null) =>
+        internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, Func<string, long>? fetchTimeoutMs = null) =>
             Asked.Add($"{ResourceTypes.Noun(typeUrl)}s {(wildcard ? "*" : string.Join(",", names.Order()))}");
     }
 }

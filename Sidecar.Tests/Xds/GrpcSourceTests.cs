@@ -197,7 +197,7 @@ public sealed class GrpcSourceTests : IDisposable
     {
         var plane = Start(delta: true, new() { [Cds] = 0 });
         _source!.Subscribe(Cds, true, []);
-        _source.Subscribe(Eds, false, ["x"], fetchTimeoutMs: 0);
+        _source.Subscribe(Eds, false, ["x"], static _ => 0);
         _source.Start();
         plane.Accept();
         _harness.Test.Advance(1_000_000);

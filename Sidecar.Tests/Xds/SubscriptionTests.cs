@@ -262,7 +262,7 @@ public sealed class SubscriptionTests
     public void NameThatIsKnown_IsNotWaitedForAgain()
     {
         var stream = Delta(Cds, true).Answer(DiscoveryMessages.Delta(Cds, "1", "n", [Wrap("x", "1", Cluster("x"))]));
-        Assert.Empty(stream[Cds].SetInterest(true, ["x"], 1));
-        Assert.Equal(["y"], stream[Cds].SetInterest(true, ["x", "y"], 1));
+        Assert.Empty(stream[Cds].SetInterest(true, ["x"], 1, _ => 1));
+        Assert.Equal(["y"], stream[Cds].SetInterest(true, ["x", "y"], 1, _ => 1));
     }
 }

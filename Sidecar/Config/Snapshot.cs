@@ -180,11 +180,16 @@ internal sealed class ResourceVersion
     internal ClusterRef[] Clusters { get; init; } = [];
 
     /// <summary>The route configurations it takes by name.</summary>
-    internal string[] RouteNames { get; init; } = [];
+    internal RouteRef[] Routes { get; init; } = [];
 
     /// <summary>What else it takes by name, each with its source: secrets, configurations of extensions.</summary>
     internal NamedResource[] Named { get; init; } = [];
 }
+
+/// <summary>A route configuration that a listener takes by name.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="FetchTimeoutMs">How long its first version is waited for, where the listener says so; 0: for ever.</param>
+internal readonly record struct RouteRef(string Name, long? FetchTimeoutMs);
 
 /// <summary>A cluster that is new or has changed.</summary>
 /// <param name="Config">What it is.</param>

@@ -44,7 +44,7 @@ internal sealed class SnapshotBuilder
 
     // What one translation refers to, noted while it runs.
     private readonly HashSet<ClusterRef> _namedClusters = [];
-    private readonly HashSet<string> _namedRoutes = [];
+    private readonly Dictionary<string, RouteRef> _namedRoutes = [];
     private readonly Dictionary<(string TypeUrl, string Key), NamedResource> _namedResources = [];
     private readonly ResourceOrigins _origins = new();
 
@@ -70,6 +70,7 @@ internal sealed class SnapshotBuilder
             Stats = stats,
             Cluster = NameCluster,
             RouteSlot = NameRoutes,
+            RouteUse = NoteRouteUse,
             RouteTable = (wire, scope) => RouteTranslator.Translate(wire, isInline: true, scope),
             ClusterProblem = ClusterProblem,
             StringMatcher = MatcherTranslator.String,
@@ -304,7 +305,7 @@ internal sealed class SnapshotBuilder
             WithoutEffect = current.WithoutEffect,
             Scopes = current.Scopes,
             Clusters = current.Clusters,
-            RouteNames = current.RouteNames,
+            Routes = current.Routes,
             Named = current.Named,
         };
         if (state.Active == current)
@@ -453,7 +454,7 @@ internal sealed class SnapshotBuilder
             WithoutEffect = WithoutEffect(resource, scope),
             Scopes = scopes.Count == 0 ? [] : scopes.ToArray(),
             Clusters = resource.TypeUrl == ResourceTypes.Cluster || _namedClusters.Count == 0 ? [] : [.. _namedClusters],
-            RouteNames = _namedRoutes.Count == 0 ? [] : [.. _namedRoutes],
+            Routes = _namedRoutes.Count == 0 ? [] : [.. _namedRoutes.Values],
             Named = _namedResources.Count == 0 ? [] : [.. _namedResources.Values],
         };
     }
@@ -513,9 +514,11 @@ internal sealed class SnapshotBuilder
 
     private int NameRoutes(string name)
     {
-        _namedRoutes.Add(name);
+        _namedRoutes.TryAdd(name, new RouteRef(name, null));
         return RouteSlot(name);
     }
+
+    private void NoteRouteUse(RouteUse use) => _namedRoutes[use.Name] = new RouteRef(use.Name, use.FetchTimeoutMs);
 
     private void DiscoverFilter(string name, WireCore.ConfigSource source, bool waits, DiscoveredFilterSlot slot, ConfigScope scope)
     {

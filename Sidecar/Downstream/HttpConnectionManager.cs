@@ -144,6 +144,7 @@ internal sealed class HttpConnectionManager : TerminalFilter
         RejectUnsafe(wire, scope);
         ReportUnused(wire, scope);
 
+        string statPrefix = wire.StatPrefix.TrimEnd(';');
         RouteTable? table = null;
         int routeSlot = -1;
         string routeName = "";
@@ -156,14 +157,20 @@ internal sealed class HttpConnectionManager : TerminalFilter
             case Wire.HttpConnectionManager.RouteSpecifierOneofCase.Rds:
                 routeName = wire.Rds.RouteConfigName;
                 if (routeName.Length == 0)
+                {
                     scope.Reject("rds.route_config_name", "must not be empty");
+                }
                 else
+                {
                     routeSlot = scope.Services.RouteSlot(routeName);
+                    scope.Services.RouteUse(new RouteUse(routeName, statPrefix, wire.Rds.ConfigSource?.InitialFetchTimeout is { } timeout
+                        ? scope.Milliseconds("rds.config_source.initial_fetch_timeout", timeout, 0) : null));
+                }
                 if (wire.Rds.ConfigSource is { } source
                     && source.ConfigSourceSpecifierCase is not (WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads or WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Self))
                     scope.Ignore("rds.config_source", "routes come from where the listener came from");
-                if (wire.Rds.ConfigSource?.InitialFetchTimeout is not null)
-                    scope.Ignore("rds.config_source.initial_fetch_timeout", "the first routes are waited for 15 s");
+                if (wire.Rds.ConfigSource?.ResourceApiVersion == WireCore.ApiVersion.V2)
+                    scope.Ignore("rds.config_source.resource_api_version", "control planes are asked for v3 only");
                 break;
             case Wire.HttpConnectionManager.RouteSpecifierOneofCase.ScopedRoutes:
                 scope.Reject("scoped_routes", "scoped routes are not supported; use rds or route_config");
@@ -176,7 +183,6 @@ internal sealed class HttpConnectionManager : TerminalFilter
         var filters = CreateFilters(wire, scope);
         var common = wire.CommonHttpProtocolOptions;
         var commonScope = scope.At("common_http_protocol_options");
-        string statPrefix = wire.StatPrefix.TrimEnd(';');
         var config = new HttpConnectionManagerConfig
         {
             StatPrefix = statPrefix,

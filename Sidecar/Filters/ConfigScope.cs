@@ -14,6 +14,12 @@ namespace Sidecar.Filters;
 /// <summary>A reason why a resource is refused, or what of it has no effect, with the field's path below the resource.</summary>
 internal readonly record struct ConfigProblem(string Path, string Reason);
 
+/// <summary>A connection manager takes a route configuration by name.</summary>
+/// <param name="Name">The route configuration's.</param>
+/// <param name="StatPrefix">The connection manager's.</param>
+/// <param name="FetchTimeoutMs">How long the first version is waited for, where its source says so; 0: for ever.</param>
+internal readonly record struct RouteUse(string Name, string StatPrefix, long? FetchTimeoutMs);
+
 /// <summary>What the translation of one snapshot offers to every extension's Create: services of the control loop.</summary>
 internal sealed class ConfigServices
 {
@@ -24,6 +30,9 @@ internal sealed class ConfigServices
 
     /// <summary>The stable slot of a route configuration name in <see cref="WorkerScope.RouteTables"/>.</summary>
     internal required Func<string, int> RouteSlot { get; init; }
+
+    /// <summary>Notes that a connection manager takes a route configuration by name, and how.</summary>
+    internal Action<RouteUse> RouteUse { get; init; } = static _ => { };
 
     /// <summary>Translates an inline route configuration; null, with problems noted in the scope, when it is refused.</summary>
     internal required Func<WireRoute.RouteConfiguration, ConfigScope, RouteTable?> RouteTable { get; init; }

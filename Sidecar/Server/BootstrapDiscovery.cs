@@ -1,4 +1,3 @@
-using System;
 using Sidecar.Config;
 using Sidecar.Wire;
 using Sidecar.Xds;
@@ -8,11 +7,6 @@ namespace Sidecar.Server;
 /// <summary>What a bootstrap says about discovery, checked against the rest of it: the same for running and for validating.</summary>
 internal static class BootstrapDiscovery
 {
-    private static readonly string[] s_granted =
-    [
-        "dynamic_resources.cds_config.resource_api_version", "dynamic_resources.lds_config.resource_api_version", "dynamic_resources.ads_config.set_node_on_first_message_only",
-    ];
-
     /// <summary>Reads it. What is wrong joins the problems of the set, and clusters made for google_grpc its resources.</summary>
     /// <param name="set">What was read of the bootstrap.</param>
     /// <param name="facts">Who we are; null without a bootstrap.</param>
@@ -21,8 +15,6 @@ internal static class BootstrapDiscovery
     {
         if (set.Bootstrap is not { } bootstrap || facts is null)
             return null;
-        // Fields that ask for nothing but what is done anyway are no news; another version is refused by the reader.
-        set.Problems.RemoveAll(static problem => problem.Kind == ConfigErrorKind.Ignored && Array.IndexOf(s_granted, problem.Path) >= 0);
         var problems = new WireProblems();
         var config = DiscoveryConfig.Read(bootstrap.Bytes.Span, problems);
         foreach (var problem in problems.List)

@@ -350,6 +350,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     {
         _clustersAnswered |= typeUrl == ResourceTypes.Cluster && names.Count == 0;
         _listenersAnswered |= typeUrl == ResourceTypes.Listener && names.Count == 0;
+        if (typeUrl == ResourceTypes.ClusterLoadAssignment)
+            Warming.CountFetchTimeouts(names);
         Warming.GiveUp(typeUrl, names);
         Advance();
     }
@@ -422,12 +424,12 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (Warming.EndpointNamesChanged)
         {
             Warming.EndpointNamesChanged = false;
-            _source.Subscribe(ResourceTypes.ClusterLoadAssignment, wildcard: false, [.. Warming.EndpointNames]);
+            _source.Subscribe(ResourceTypes.ClusterLoadAssignment, wildcard: false, [.. Warming.EndpointNames], Warming.EndpointFetchTimeoutMs);
         }
         if (Warming.RouteNamesChanged)
         {
             Warming.RouteNamesChanged = false;
-            _source.Subscribe(ResourceTypes.RouteConfiguration, wildcard: false, [.. Warming.RouteNames]);
+            _source.Subscribe(ResourceTypes.RouteConfiguration, wildcard: false, [.. Warming.RouteNames], Warming.RouteFetchTimeoutMs);
         }
     }
 

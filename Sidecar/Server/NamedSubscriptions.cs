@@ -128,7 +128,7 @@ internal sealed class NamedSubscriptions : ITimerOwner
                 if (entry.IsAds && entry.Resource.TypeUrl == typeUrl)
                     names.Add(entry.Resource.Name);
             }
-            ads.Subscribe(typeUrl, wildcard: false, names, fetchTimeoutMs: 0);
+            ads.Subscribe(typeUrl, wildcard: false, names, static _ => 0);
         }
     }
 
@@ -162,7 +162,7 @@ internal sealed class NamedSubscriptions : ITimerOwner
         Cells(ControlPlaneStats.Schema, prefix + "control_plane.");
         entry.Source = _maker(origin, entry, prefix);
         entry.Source.Start();
-        entry.Source.Subscribe(resource.TypeUrl, wildcard: false, [resource.Name], fetchTimeoutMs: 0);
+        entry.Source.Subscribe(resource.TypeUrl, wildcard: false, [resource.Name], static _ => 0);
 
         // Stats live as long as the subscription.
         StatsCells Cells(StatsSchema schema, string head)

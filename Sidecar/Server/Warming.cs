@@ -8,6 +8,7 @@ using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
+using Sidecar.Xds;
 
 namespace Sidecar.Server;
 
@@ -49,7 +50,7 @@ internal sealed class Warming : ITimerOwner
     // References, by versions in use, warming and retiring.
     private readonly Dictionary<int, int> _clusterUsers = [];
     private readonly Dictionary<string, List<ResourceState>> _endpointUsers = [];
-    private readonly Dictionary<string, int> _routeUsers = [];
+    private readonly Dictionary<string, List<RouteRef>> _routeUsers = [];
     private readonly Dictionary<(string TypeUrl, string Key), (NamedResource Resource, int Users)> _namedUsers = [];
 
     private readonly Queue<(long DueMs, ResourceVersion Version, int Listeners, int Chains)> _retiring = [];
@@ -88,6 +89,34 @@ internal sealed class Warming : ITimerOwner
 
     /// <summary>The route configurations that listeners want.</summary>
     internal IReadOnlyCollection<string> RouteNames => _routeUsers.Keys;
+
+    /// <summary>initial_fetch_timeout of the endpoints that clusters want: the shortest that any of those clusters says; 0: for ever.</summary>
+    internal long EndpointFetchTimeoutMs(string serviceName)
+    {
+        long shortest = long.MaxValue;
+        foreach (var user in _endpointUsers.GetValueOrDefault(serviceName) ?? [])
+        {
+            if ((user.Accepted ?? user.Active)?.Translated is ClusterConfig cluster)
+                shortest = Math.Min(shortest, OrForEver(cluster.FetchTimeoutMs));
+        }
+        return shortest == long.MaxValue ? 0 : shortest;
+    }
+
+    /// <summary>As <see cref="EndpointFetchTimeoutMs"/>, of route configurations and listeners.</summary>
+    internal long RouteFetchTimeoutMs(string name)
+    {
+        long shortest = long.MaxValue;
+        foreach (var user in _routeUsers.GetValueOrDefault(name) ?? [])
+            shortest = Math.Min(shortest, OrForEver(user.FetchTimeoutMs));
+        return shortest == long.MaxValue ? 0 : shortest;
+    }
+
+    private static long OrForEver(long? fetchTimeoutMs) => fetchTimeoutMs switch
+    {
+        null => SubscribingSource.DefaultFetchTimeoutMs,
+        0 => long.MaxValue,
+        { } ms => ms,
+    };
 
     /// <summary>What else listeners and clusters take by name, each from its own source: secrets, configurations of extensions.</summary>
     internal IEnumerable<NamedResource> Named
@@ -171,6 +200,19 @@ internal sealed class Warming : ITimerOwner
             if (_snapshot.Find(typeUrl, name)?.Accepted is not null || !IsAskedFor(typeUrl, name) || !_givenUp.Add((typeUrl, name)))
                 continue;
             Wake(typeUrl, name);
+        }
+    }
+
+    /// <summary>Counts for each cluster that its endpoints have not come in time.</summary>
+    internal void CountFetchTimeouts(IReadOnlyList<string> serviceNames)
+    {
+        foreach (string name in serviceNames)
+        {
+            foreach (var user in _endpointUsers.GetValueOrDefault(name) ?? [])
+            {
+                if ((user.Accepted ?? user.Active)?.Translated is ClusterConfig cluster)
+                    cluster.Stats.Cells(_stats.ControlWriter).Inc(ClusterStats.InitFetchTimeout);
+            }
         }
     }
 
@@ -315,7 +357,7 @@ internal sealed class Warming : ITimerOwner
             if (_snapshot.Find(ResourceTypes.Cluster, named.Name) is { IsWarming: true, Active: null })
                 return (ResourceTypes.Cluster, named.Name);
         }
-        foreach (string name in version.RouteNames)
+        foreach (var (name, _) in version.Routes)
         {
             var routes = _snapshot.Find(ResourceTypes.RouteConfiguration, name);
             if (routes?.Active is null && (routes?.Accepted is not null || !IsKnown(ResourceTypes.RouteConfiguration, name)))
@@ -368,7 +410,7 @@ internal sealed class Warming : ITimerOwner
                     return;
                 }
                 // A request looks its table up by slot: one that was given up has an empty slot, not none.
-                foreach (string name in version.RouteNames)
+                foreach (var (name, _) in version.Routes)
                 {
                     if (_snapshot.Find(ResourceTypes.RouteConfiguration, name)?.Active is null)
                         _delta.Routes.Add(new RouteChange(_builder.RouteSlot(name), null));
@@ -453,15 +495,18 @@ internal sealed class Warming : ITimerOwner
                 _endpointUsers.Add(cluster.ServiceName, users = new List<ResourceState>(1));
                 EndpointNamesChanged = true;
             }
+            // A second user may have less patience than the first.
+            EndpointNamesChanged |= Discovers && !IsKnown(ResourceTypes.ClusterLoadAssignment, cluster.ServiceName);
             users.Add(state);
         }
         foreach (var named in version.Clusters)
             _clusterUsers[named.Slot] = _clusterUsers.GetValueOrDefault(named.Slot) + 1;
-        foreach (string name in version.RouteNames)
+        foreach (var routes in version.Routes)
         {
-            int users = _routeUsers.GetValueOrDefault(name);
-            _routeUsers[name] = users + 1;
-            RouteNamesChanged |= users == 0;
+            if (!_routeUsers.TryGetValue(routes.Name, out var users))
+                _routeUsers.Add(routes.Name, users = new List<RouteRef>(1));
+            RouteNamesChanged |= users.Count == 0 || Discovers && !IsKnown(ResourceTypes.RouteConfiguration, routes.Name);
+            users.Add(routes);
         }
         foreach (var named in version.Named)
         {
@@ -487,13 +532,12 @@ internal sealed class Warming : ITimerOwner
             if (_leaving.TryGetValue(named.Slot, out var leaving))
                 RemoveCluster(leaving);
         }
-        foreach (string name in version.RouteNames)
+        foreach (var routes in version.Routes)
         {
-            int users = _routeUsers[name] - 1;
-            if (users > 0)
-                _routeUsers[name] = users;
-            else
-                LetGoRoutes(name);
+            var users = _routeUsers[routes.Name];
+            users.Remove(routes);
+            if (users.Count == 0)
+                LetGoRoutes(routes.Name);
         }
         foreach (var named in version.Named)
         {

@@ -112,6 +112,9 @@ internal sealed record ClusterConfig
     /// <summary>Name to look endpoints up by; EDS only.</summary>
     internal string ServiceName { get; init; } = "";
 
+    /// <summary>How long its first endpoints are waited for, where its eds_config says so; 0: for ever. EDS only.</summary>
+    internal long? FetchTimeoutMs { get; init; }
+
     /// <summary>The inline endpoints, for DNS to find the names of. Null for the other types: a STATIC cluster has <see cref="StaticHosts"/>.</summary>
     internal EndpointSet? Endpoints { get; init; }
 

@@ -42,109 +42,112 @@ internal static class ClusterStats
     internal const int CircuitBreakersHighRemainingRq = 31;
     internal const int CircuitBreakersHighRemainingRetries = 32;
 
+    /// <summary>The endpoints of an EDS cluster have not come within its initial_fetch_timeout.</summary>
+    internal const int InitFetchTimeout = 33;
+
     // Up to here the control loop's to write; its cells need no others.
 
-    internal const int UpstreamCxTotal = 33;
-    internal const int UpstreamCxActive = 34;
-    internal const int UpstreamCxHttp1Total = 35;
-    internal const int UpstreamCxHttp2Total = 36;
-    internal const int UpstreamCxHttp3Total = 37;
-    internal const int UpstreamCxConnectFail = 38;
-    internal const int UpstreamCxConnectTimeout = 39;
-    internal const int UpstreamCxConnectAttemptsExceeded = 40;
-    internal const int UpstreamCxConnectWith0Rtt = 41;
-    internal const int UpstreamCxOverflow = 42;
-    internal const int UpstreamCxPoolOverflow = 43;
-    internal const int UpstreamCxIdleTimeout = 44;
-    internal const int UpstreamCxMaxDurationReached = 45;
-    internal const int UpstreamCxDestroy = 46;
-    internal const int UpstreamCxDestroyLocal = 47;
-    internal const int UpstreamCxDestroyRemote = 48;
-    internal const int UpstreamCxDestroyWithActiveRq = 49;
-    internal const int UpstreamCxDestroyLocalWithActiveRq = 50;
-    internal const int UpstreamCxDestroyRemoteWithActiveRq = 51;
-    internal const int UpstreamCxCloseNotify = 52;
-    internal const int UpstreamCxRxBytesTotal = 53;
-    internal const int UpstreamCxRxBytesBuffered = 54;
-    internal const int UpstreamCxTxBytesTotal = 55;
-    internal const int UpstreamCxTxBytesBuffered = 56;
-    internal const int UpstreamCxProtocolError = 57;
-    internal const int UpstreamCxMaxRequests = 58;
-    internal const int UpstreamCxNoneHealthy = 59;
-    internal const int UpstreamCxConnectMs = 60;
-    internal const int UpstreamCxLengthMs = 61;
-    internal const int UpstreamRqTotal = 62;
-    internal const int UpstreamRqActive = 63;
-    internal const int UpstreamRq0rtt = 64;
-    internal const int UpstreamRqPendingTotal = 65;
-    internal const int UpstreamRqPendingActive = 66;
-    internal const int UpstreamRqPendingOverflow = 67;
-    internal const int UpstreamRqPendingFailureEject = 68;
-    internal const int UpstreamRqCancelled = 69;
-    internal const int UpstreamRqMaintenanceMode = 70;
-    internal const int UpstreamRqTimeout = 71;
-    internal const int UpstreamRqMaxDurationReached = 72;
-    internal const int UpstreamRqPerTryTimeout = 73;
-    internal const int UpstreamRqPerTryIdleTimeout = 74;
-    internal const int UpstreamRqRxReset = 75;
-    internal const int UpstreamRqTxReset = 76;
-    internal const int UpstreamRqRetry = 77;
-    internal const int UpstreamRqRetryBackoffExponential = 78;
-    internal const int UpstreamRqRetryBackoffRatelimited = 79;
-    internal const int UpstreamRqRetryLimitExceeded = 80;
-    internal const int UpstreamRqRetrySuccess = 81;
-    internal const int UpstreamRqRetryOverflow = 82;
-    internal const int UpstreamRqDropOverload = 83;
-    internal const int UpstreamRqCompleted = 84;
-    internal const int UpstreamFlowControlPausedReadingTotal = 85;
-    internal const int UpstreamFlowControlResumedReadingTotal = 86;
-    internal const int UpstreamFlowControlBackedUpTotal = 87;
-    internal const int UpstreamFlowControlDrainedTotal = 88;
-    internal const int UpstreamInternalRedirectFailedTotal = 89;
-    internal const int UpstreamInternalRedirectSucceededTotal = 90;
-    internal const int UpstreamHttp3Broken = 91;
-    internal const int BindErrors = 92;
-    internal const int OriginalDstHostInvalid = 93;
-    internal const int RetryOrShadowAbandoned = 94;
-    internal const int AssignmentStale = 95;
-    internal const int AssignmentTimeoutReceived = 96;
-    internal const int AssignmentUseCached = 97;
-    internal const int LbHealthyPanic = 98;
-    internal const int LbLocalClusterNotOk = 99;
-    internal const int LbRecalculateZoneStructures = 100;
-    internal const int LbSubsetsCreated = 101;
-    internal const int LbSubsetsRemoved = 102;
-    internal const int LbSubsetsSelected = 103;
-    internal const int LbSubsetsFallback = 104;
-    internal const int LbSubsetsFallbackPanic = 105;
-    internal const int LbSubsetsActive = 106;
-    internal const int LbZoneClusterTooSmall = 107;
-    internal const int LbZoneNoCapacityLeft = 108;
-    internal const int LbZoneNumberDiffers = 109;
-    internal const int LbZoneRoutingAllDirectly = 110;
-    internal const int LbZoneRoutingSampled = 111;
-    internal const int LbZoneRoutingCrossZone = 112;
-    internal const int UpstreamRqTime = 113;
-    internal const int ExternalUpstreamRqTime = 114;
-    internal const int InternalUpstreamRqTime = 115;
-    internal const int UpstreamRq1xx = 116;
-    internal const int UpstreamRq2xx = 117;
-    internal const int UpstreamRq3xx = 118;
-    internal const int UpstreamRq4xx = 119;
-    internal const int UpstreamRq5xx = 120;
-    internal const int ExternalUpstreamRq1xx = 121;
-    internal const int ExternalUpstreamRq2xx = 122;
-    internal const int ExternalUpstreamRq3xx = 123;
-    internal const int ExternalUpstreamRq4xx = 124;
-    internal const int ExternalUpstreamRq5xx = 125;
-    internal const int InternalUpstreamRq1xx = 126;
-    internal const int InternalUpstreamRq2xx = 127;
-    internal const int InternalUpstreamRq3xx = 128;
-    internal const int InternalUpstreamRq4xx = 129;
-    internal const int InternalUpstreamRq5xx = 130;
+    internal const int UpstreamCxTotal = 34;
+    internal const int UpstreamCxActive = 35;
+    internal const int UpstreamCxHttp1Total = 36;
+    internal const int UpstreamCxHttp2Total = 37;
+    internal const int UpstreamCxHttp3Total = 38;
+    internal const int UpstreamCxConnectFail = 39;
+    internal const int UpstreamCxConnectTimeout = 40;
+    internal const int UpstreamCxConnectAttemptsExceeded = 41;
+    internal const int UpstreamCxConnectWith0Rtt = 42;
+    internal const int UpstreamCxOverflow = 43;
+    internal const int UpstreamCxPoolOverflow = 44;
+    internal const int UpstreamCxIdleTimeout = 45;
+    internal const int UpstreamCxMaxDurationReached = 46;
+    internal const int UpstreamCxDestroy = 47;
+    internal const int UpstreamCxDestroyLocal = 48;
+    internal const int UpstreamCxDestroyRemote = 49;
+    internal const int UpstreamCxDestroyWithActiveRq = 50;
+    internal const int UpstreamCxDestroyLocalWithActiveRq = 51;
+    internal const int UpstreamCxDestroyRemoteWithActiveRq = 52;
+    internal const int UpstreamCxCloseNotify = 53;
+    internal const int UpstreamCxRxBytesTotal = 54;
+    internal const int UpstreamCxRxBytesBuffered = 55;
+    internal const int UpstreamCxTxBytesTotal = 56;
+    internal const int UpstreamCxTxBytesBuffered = 57;
+    internal const int UpstreamCxProtocolError = 58;
+    internal const int UpstreamCxMaxRequests = 59;
+    internal const int UpstreamCxNoneHealthy = 60;
+    internal const int UpstreamCxConnectMs = 61;
+    internal const int UpstreamCxLengthMs = 62;
+    internal const int UpstreamRqTotal = 63;
+    internal const int UpstreamRqActive = 64;
+    internal const int UpstreamRq0rtt = 65;
+    internal const int UpstreamRqPendingTotal = 66;
+    internal const int UpstreamRqPendingActive = 67;
+    internal const int UpstreamRqPendingOverflow = 68;
+    internal const int UpstreamRqPendingFailureEject = 69;
+    internal const int UpstreamRqCancelled = 70;
+    internal const int UpstreamRqMaintenanceMode = 71;
+    internal const int UpstreamRqTimeout = 72;
+    internal const int UpstreamRqMaxDurationReached = 73;
+    internal const int UpstreamRqPerTryTimeout = 74;
+    internal const int UpstreamRqPerTryIdleTimeout = 75;
+    internal const int UpstreamRqRxReset = 76;
+    internal const int UpstreamRqTxReset = 77;
+    internal const int UpstreamRqRetry = 78;
+    internal const int UpstreamRqRetryBackoffExponential = 79;
+    internal const int UpstreamRqRetryBackoffRatelimited = 80;
+    internal const int UpstreamRqRetryLimitExceeded = 81;
+    internal const int UpstreamRqRetrySuccess = 82;
+    internal const int UpstreamRqRetryOverflow = 83;
+    internal const int UpstreamRqDropOverload = 84;
+    internal const int UpstreamRqCompleted = 85;
+    internal const int UpstreamFlowControlPausedReadingTotal = 86;
+    internal const int UpstreamFlowControlResumedReadingTotal = 87;
+    internal const int UpstreamFlowControlBackedUpTotal = 88;
+    internal const int UpstreamFlowControlDrainedTotal = 89;
+    internal const int UpstreamInternalRedirectFailedTotal = 90;
+    internal const int UpstreamInternalRedirectSucceededTotal = 91;
+    internal const int UpstreamHttp3Broken = 92;
+    internal const int BindErrors = 93;
+    internal const int OriginalDstHostInvalid = 94;
+    internal const int RetryOrShadowAbandoned = 95;
+    internal const int AssignmentStale = 96;
+    internal const int AssignmentTimeoutReceived = 97;
+    internal const int AssignmentUseCached = 98;
+    internal const int LbHealthyPanic = 99;
+    internal const int LbLocalClusterNotOk = 100;
+    internal const int LbRecalculateZoneStructures = 101;
+    internal const int LbSubsetsCreated = 102;
+    internal const int LbSubsetsRemoved = 103;
+    internal const int LbSubsetsSelected = 104;
+    internal const int LbSubsetsFallback = 105;
+    internal const int LbSubsetsFallbackPanic = 106;
+    internal const int LbSubsetsActive = 107;
+    internal const int LbZoneClusterTooSmall = 108;
+    internal const int LbZoneNoCapacityLeft = 109;
+    internal const int LbZoneNumberDiffers = 110;
+    internal const int LbZoneRoutingAllDirectly = 111;
+    internal const int LbZoneRoutingSampled = 112;
+    internal const int LbZoneRoutingCrossZone = 113;
+    internal const int UpstreamRqTime = 114;
+    internal const int ExternalUpstreamRqTime = 115;
+    internal const int InternalUpstreamRqTime = 116;
+    internal const int UpstreamRq1xx = 117;
+    internal const int UpstreamRq2xx = 118;
+    internal const int UpstreamRq3xx = 119;
+    internal const int UpstreamRq4xx = 120;
+    internal const int UpstreamRq5xx = 121;
+    internal const int ExternalUpstreamRq1xx = 122;
+    internal const int ExternalUpstreamRq2xx = 123;
+    internal const int ExternalUpstreamRq3xx = 124;
+    internal const int ExternalUpstreamRq4xx = 125;
+    internal const int ExternalUpstreamRq5xx = 126;
+    internal const int InternalUpstreamRq1xx = 127;
+    internal const int InternalUpstreamRq2xx = 128;
+    internal const int InternalUpstreamRq3xx = 129;
+    internal const int InternalUpstreamRq4xx = 130;
+    internal const int InternalUpstreamRq5xx = 131;
 
     // One position for each status that has a stat of its own (others count in their class only), in the order of s_codes.
-    private const int FirstCode = 131;
+    private const int FirstCode = 132;
 
     private static readonly ushort[] s_codes =
     [
@@ -188,6 +191,7 @@ internal static class ClusterStats
             new("circuit_breakers.high.remaining_pending", StatKind.Gauge),
             new("circuit_breakers.high.remaining_rq", StatKind.Gauge),
             new("circuit_breakers.high.remaining_retries", StatKind.Gauge),
+            new("init_fetch_timeout"),
             new("upstream_cx_total"),
             new("upstream_cx_active", StatKind.Gauge),
             new("upstream_cx_http1_total"),
@@ -287,7 +291,7 @@ internal static class ClusterStats
             new("internal.upstream_rq_4xx"),
             new("internal.upstream_rq_5xx"),
             .. CodeDefinitions(),
-        ]) { ControlCount = CircuitBreakersHighRemainingRetries + 1 };
+        ]) { ControlCount = InitFetchTimeout + 1 };
 
     // status - 100 → position of upstream_rq_STATUS, or 0.
     private static readonly short[] s_positions = Positions();

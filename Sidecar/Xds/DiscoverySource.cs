@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 
 namespace Sidecar.Xds;
@@ -45,9 +46,10 @@ internal abstract class DiscoverySource
     /// <param name="wildcard">All resources the control plane has for us, as for listeners and clusters.</param>
     /// <param name="names">These besides. None, and no wildcard: no more interest; resources that were there are then forgotten without a word.</param>
     /// <param name="fetchTimeoutMs">
-    /// initial_fetch_timeout of what is new in this call, for resources whose own ConfigSource says one; 0: wait for ever; null: what the bootstrap says.
+    /// initial_fetch_timeout by name, for resources whose own ConfigSource says one, asked for what has not come when the interest is said; 0: wait for ever;
+    /// null: what the bootstrap says.
     /// </param>
-    internal abstract void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null);
+    internal abstract void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, Func<string, long>? fetchTimeoutMs = null);
 
     /// <summary>What the control plane calls itself (control_plane.identifier); empty until it has said so.</summary>
     internal virtual string ControlPlane => "";

@@ -71,7 +71,7 @@ internal sealed class DiscoverySources : DiscoverySource
             source.Stop();
     }
 
-    internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null)
+    internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, Func<string, long>? fetchTimeoutMs = null)
     {
         var source = _byType.GetValueOrDefault(typeUrl) ?? (_notDiscovered.Contains(typeUrl) ? null : _ads);
         if (source is not null)

@@ -26,7 +26,7 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     private readonly LoopTimer _time;
 
     /// <summary>What was last said in this turn.</summary>
-    private readonly record struct Said(bool Wildcard, string[] Names, long FetchTimeoutMs);
+    private readonly record struct Said(bool Wildcard, string[] Names, Func<string, long>? FetchTimeoutMs);
 
     /// <summary>Who has patience until when; no names: the wildcard.</summary>
     private sealed record Wait(Subscription Subscription, List<string> Names, long EndsMs);
@@ -65,10 +65,9 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     {
     }
 
-    internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, long? fetchTimeoutMs = null)
+    internal override void Subscribe(string typeUrl, bool wildcard, IReadOnlyCollection<string> names, Func<string, long>? fetchTimeoutMs = null)
     {
-        long timeout = fetchTimeoutMs ?? (_fetchTimeoutsMs.TryGetValue(typeUrl, out long configured) ? configured : DefaultFetchTimeoutMs);
-        _said[typeUrl] = new Said(wildcard, [.. names], timeout);
+        _said[typeUrl] = new Said(wildcard, [.. names], fetchTimeoutMs);
         Loop.RunAtTurnEnd(_turnEnd);
     }
 
@@ -99,22 +98,39 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
         foreach (var (typeUrl, said) in _said)
         {
             var subscription = Find(typeUrl) ?? Add(typeUrl);
-            long endsMs = said.FetchTimeoutMs == 0 ? long.MaxValue : Loop.NowMs + said.FetchTimeoutMs;
+            long ofType = EndsMs(_fetchTimeoutsMs.TryGetValue(typeUrl, out long configured) ? configured : DefaultFetchTimeoutMs);
             bool wildcardIsNew = said.Wildcard && !subscription.IsWildcard;
             bool hadInterest = subscription.HasInterest;
-            var added = subscription.SetInterest(said.Wildcard, said.Names, endsMs);
+            var changed = subscription.SetInterest(said.Wildcard, said.Names, ofType, said.FetchTimeoutMs is { } ofName ? name => EndsMs(ofName(name)) : _ => ofType);
             if (!hadInterest && subscription.HasInterest && CountsAttempts)
                 subscription.Stats?.Inc(SubscriptionStats.UpdateAttempt);
-            if (endsMs == long.MaxValue)
-                continue;
-            if (wildcardIsNew)
-                _waits.Enqueue(new Wait(subscription, [], endsMs), endsMs);
-            if (added.Count > 0)
-                _waits.Enqueue(new Wait(subscription, added, endsMs), endsMs);
+            if (wildcardIsNew && ofType < long.MaxValue)
+                _waits.Enqueue(new Wait(subscription, [], ofType), ofType);
+            AwaitNames(subscription, changed);
         }
         _said.Clear();
         ArmTime();
         OnInterest();
+    }
+
+    private long EndsMs(long fetchTimeoutMs) => fetchTimeoutMs == 0 ? long.MaxValue : Loop.NowMs + fetchTimeoutMs;
+
+    // One wait for all that have the same patience: a mesh has ten thousand names and one or two of it.
+    private void AwaitNames(Subscription subscription, List<string> names)
+    {
+        var waits = new Dictionary<long, List<string>>();
+        foreach (string name in names)
+        {
+            long endsMs = subscription.Waiting[name];
+            if (endsMs == long.MaxValue)
+                continue;
+            if (!waits.TryGetValue(endsMs, out var together))
+            {
+                waits.Add(endsMs, together = []);
+                _waits.Enqueue(new Wait(subscription, together, endsMs), endsMs);
+            }
+            together.Add(name);
+        }
     }
 
     protected Subscription? Find(string typeUrl)

@@ -65,13 +65,21 @@ internal sealed class Subscription(string typeUrl)
     /// <summary>Sets the interest. What is no longer wanted is forgotten.</summary>
     /// <param name="wildcard">Everything there is for us.</param>
     /// <param name="names">And these.</param>
-    /// <param name="patienceEndsMs">For what is new, how long to wait.</param>
-    /// <returns>The names that are new and waited for.</returns>
-    internal List<string> SetInterest(bool wildcard, IReadOnlyCollection<string> names, long patienceEndsMs)
+    /// <param name="wildcardEndsMs">How long to wait for an answer to the wildcard, when that is new.</param>
+    /// <param name="endsMs">By name, how long to wait for those that have not come. What is waited for already may get less patience, never more.</param>
+    /// <returns>The names that have another patience than before: the new ones first of all.</returns>
+    internal List<string> SetInterest(bool wildcard, IReadOnlyCollection<string> names, long wildcardEndsMs, Func<string, long> endsMs)
     {
         var wanted = new HashSet<string>(names, StringComparer.Ordinal);
         wanted.Remove("*");
         var added = new List<string>();
+        foreach (string name in Waiting.Keys)
+        {
+            if (wanted.Contains(name) && endsMs(name) < Waiting[name])
+                added.Add(name);
+        }
+        foreach (string name in added)
+            Waiting[name] = endsMs(name);
         if (wildcard == IsWildcard && wanted.SetEquals(_names))
             return added;
         InterestNumber++;
@@ -79,12 +87,12 @@ internal sealed class Subscription(string typeUrl)
         {
             if (!_names.Contains(name) && !_known.ContainsKey(name))
             {
-                Waiting[name] = patienceEndsMs;
+                Waiting[name] = endsMs(name);
                 added.Add(name);
             }
         }
         if (wildcard != IsWildcard)
-            WildcardWaiting = wildcard ? patienceEndsMs : null;
+            WildcardWaiting = wildcard ? wildcardEndsMs : null;
         IsWildcard = wildcard;
         foreach (string name in _names)
         {

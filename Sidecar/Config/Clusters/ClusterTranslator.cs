@@ -27,6 +27,7 @@ internal static class ClusterTranslator
 
         var type = ServiceDiscoveryTranslator.Type(wire, scope);
         var endpoints = ServiceDiscoveryTranslator.Endpoints(wire, type, scope);
+        long? fetchTimeoutMs = ServiceDiscoveryTranslator.FetchTimeoutMs(wire, type, scope);
         var dns = ServiceDiscoveryTranslator.Dns(wire, scope);
         var originalDst = ServiceDiscoveryTranslator.OriginalDst(wire, type, scope);
         var balancing = LoadBalancingTranslator.Translate(wire, type, scope);
@@ -51,6 +52,7 @@ internal static class ClusterTranslator
             Breakers = breakers,
             Type = type,
             ServiceName = type != DiscoveryType.Eds ? "" : wire.EdsClusterConfig.ServiceName is { Length: > 0 } service && service != name ? service : name,
+            FetchTimeoutMs = fetchTimeoutMs,
             Endpoints = type == DiscoveryType.Static ? null : endpoints,
             LbPolicy = balancing.Policy,
             ChoiceCount = balancing.ChoiceCount,

@@ -49,9 +49,14 @@ internal static class ServiceDiscoveryTranslator
             return;
         if (source.ConfigSourceSpecifierCase is not (WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Ads or WireCore.ConfigSource.ConfigSourceSpecifierOneofCase.Self))
             scope.Ignore("eds_config", "endpoints come from where the cluster came from");
-        if (source.InitialFetchTimeout is not null)
-            scope.Ignore("eds_config.initial_fetch_timeout", "the first endpoints are waited for 15 s");
+        if (source.ResourceApiVersion == WireCore.ApiVersion.V2)
+            scope.Ignore("eds_config.resource_api_version", "control planes are asked for v3 only");
     }
+
+    /// <summary>How long the first endpoints of an EDS cluster are waited for, where it says so; 0: for ever.</summary>
+    internal static long? FetchTimeoutMs(Wire.Cluster wire, DiscoveryType type, ConfigScope scope) =>
+        type == DiscoveryType.Eds && wire.EdsClusterConfig?.EdsConfig?.InitialFetchTimeout is { } timeout
+            ? scope.Milliseconds("eds_cluster_config.eds_config.initial_fetch_timeout", timeout, 0) : null;
 
     /// <summary>What load_assignment names; null where hosts come by another way (EDS, ORIGINAL_DST).</summary>
     internal static EndpointSet? Endpoints(Wire.Cluster wire, DiscoveryType type, ConfigScope scope)
