@@ -11,6 +11,8 @@ import socket
 import subprocess
 import time
 
+from bootstrap import bootstrap
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 
@@ -28,6 +30,7 @@ def free_ports(count):
 
 
 def program(name):
+    """Where a program is; services are often outside a user's PATH."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
@@ -36,10 +39,19 @@ CIPHER = "TLS_AES_128_GCM_SHA256"
 
 
 class Route:
-    """What a proxy has to do in a scenario: the protocols of both sides and the ports. tcp stands for bytes without meaning."""
+    """What a proxy has to do in a scenario: the protocols of both sides and the ports. tcp stands for bytes without meaning.
+
+    Where it listens is the peer's choice; only what is captured comes to a given port of every address."""
 
     def __init__(self, down, up, upstream_port, **extra):
         self.down, self.up, self.upstream_port, self.extra = down, up, upstream_port, extra
+        self.address, self.port, self.upstream_address = "127.0.0.1", None, "127.0.0.1"
+
+    def with_extra(self, **more):
+        """The same with more said, to one peer or to one of two in a row."""
+        other = Route(self.down, self.up, self.upstream_port, **{**self.extra, **more})
+        other.address, other.port, other.upstream_address = self.address, self.port, self.upstream_address
+        return other
 
 
 class Certificates:
@@ -60,20 +72,29 @@ class Certificates:
             openssl("req", "-new", "-key", name + ".key", "-subj", "/CN=perf", "-out", name + ".csr")
             openssl("x509", "-req", "-in", name + ".csr", "-CA", self.ca + ".pem", "-CAkey", self.ca + ".key", "-CAcreateserial", "-days", "30",
                     "-extfile", name + ".ext", "-out", name + ".pem")
-        with open(self.server + ".both", "w") as both:
-            for part in (".pem", ".key"):
-                with open(self.server + part) as file:
-                    both.write(file.read())
+        for name in (self.server, self.client):
+            with open(name + ".both", "w") as both:
+                for part in (".pem", ".key"):
+                    with open(name + part) as file:
+                        both.write(file.read())
 
 
 class Peer:
     name = ""
     program = ""
     speaks_tls = False
+    can_be_captured = False
+    # How long it has to work before it does so as fast as it will.
+    warm_up_seconds = 1
 
     def __init__(self, work):
         self.work, self.process, self.port, self.started_seconds = work, None, 0, 0.0
-        self.behind = None
+        self.behind, self.pod = None, None
+        os.makedirs(work, exist_ok=True)
+
+    def move(self, work):
+        """Keeps its files elsewhere from now on, where another user can read them."""
+        self.work = work
         os.makedirs(work, exist_ok=True)
 
     def again(self):
@@ -94,8 +115,10 @@ class Peer:
 
     def refuses(self, route):
         """The same, with what is common to all."""
-        if route.extra.get("tls") and not self.speaks_tls:
+        if (route.extra.get("tls") or route.extra.get("between")) and not self.speaks_tls:
             return "its TLS is not compared"
+        if route.extra.get("captured") and not self.can_be_captured:
+            return "not compared inside Pods"
         return self.cannot(route)
 
     def command(self, route):
@@ -105,10 +128,11 @@ class Peer:
         return ""
 
     def start(self, route, cpu, environment=None):
-        self.port = free_ports(1)[0]
+        self.port = route.port or free_ports(1)[0]
         log = open(os.path.join(self.work, "log"), "ab")
         pin = ["taskset", "-c", str(cpu)] if cpu is not None else []
-        command = pin + self.command(route)  # writes the peer's configuration, which is not part of its start
+        enter = self.pod.enter_as_proxy() if self.pod else []
+        command = enter + pin + self.command(route)  # writes the peer's configuration, which is not part of its start
         begun = time.monotonic()
         self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                         env={**os.environ, **(environment or {})})
@@ -117,7 +141,7 @@ class Peer:
     def await_port(self, begun):
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                self.connect(self.port, 1).close()
                 self.started_seconds = time.monotonic() - begun
                 return
             except OSError:
@@ -125,14 +149,32 @@ class Peer:
                     raise RuntimeError(f"{self.name} did not start; see {self.work}/log")
                 time.sleep(0.001)
 
+    def connect(self, port, timeout):
+        """A connection to one of its ports, from where it runs."""
+        return self.pod.connect(port, timeout) if self.pod else socket.create_connection(("127.0.0.1", port), timeout)
+
     def start_hops(self, route, cpu, hops):
-        """Starts it before the backend, or as many of it in a row."""
+        """Starts it before the backend, or two of it in a row, with mutual TLS between them where the scenario says so."""
         self.behind = None
-        if hops > 1:
-            self.behind = self.again()
-            self.behind.start_hops(route, cpu, hops - 1)
-            route = Route(route.down, route.down, self.behind.port, **route.extra)
-        self.start(route, cpu)
+        if hops == 1:
+            self.start(route, cpu)
+            return
+        between = route.extra.get("between")
+        self.behind = self.again()
+        self.behind.start(route.with_extra(tls=between, mutual=True) if between else route, cpu)
+        first = Route(route.down, route.down, self.behind.port, **route.extra)
+        self.start(first.with_extra(upstream_tls=between) if between else first, cpu)
+
+    def start_in_pods(self, route, cpu, pods):
+        """Starts one in each of two Pods, which take what capture sends them: the callee's app is the backend."""
+        self.behind = self.again()
+        self.behind.pod, self.pod = pods.callee, pods.caller
+        inbound = route.with_extra()
+        inbound.address, inbound.port, inbound.upstream_port = "0.0.0.0", pods.INBOUND, pods.APP
+        self.behind.start(inbound, cpu)
+        outbound = route.with_extra()
+        outbound.address, outbound.port, outbound.upstream_address, outbound.upstream_port = "0.0.0.0", pods.OUTBOUND, pods.callee.address, pods.APP
+        self.start(outbound, cpu)
 
     def stop(self):
         if self.behind:
@@ -176,6 +218,7 @@ class Floor(Peer):
 
 class Haproxy(Peer):
     speaks_tls = True
+    can_be_captured = True
     name = "haproxy"
     program = "haproxy"
     splice = False
@@ -196,6 +239,10 @@ class Haproxy(Peer):
         if certificates:
             tls = f" ssl crt {certificates.server}.both alpn h2,http/1.1 ssl-min-ver TLSv1.3 curves X25519:P-256 ciphersuites {CIPHER}"
             tls += f" ca-file {certificates.ca}.pem verify required" if route.extra.get("mutual") else ""
+        upstream_tls = ""
+        if certificates := route.extra.get("upstream_tls"):
+            upstream_tls = f" ssl crt {certificates.client}.both ca-file {certificates.ca}.pem verify required verifyhost localhost sni str(localhost)"
+            upstream_tls += f" ssl-min-ver TLSv1.3 ciphersuites {CIPHER}"
         path = self.write("haproxy.cfg", f"""global
   nbthread 1
   ulimit-n {descriptors}
@@ -206,11 +253,11 @@ defaults
   timeout client 300s
   timeout server 300s{splice}
 frontend f
-  bind 127.0.0.1:{self.port} backlog 4096{tls or (' proto h2' if route.down == 'h2' else '')}
+  bind {route.address}:{self.port} backlog 4096{tls or (' proto h2' if route.down == 'h2' else '')}
   default_backend b{http}
 backend b
   {'http-reuse always' if mode == 'http' else ''}
-  server s 127.0.0.1:{route.upstream_port}{' proto h2' if route.up == 'h2' else ''}
+  server s {route.upstream_address}:{route.upstream_port}{' proto h2' if route.up == 'h2' else ''}{upstream_tls}
 """)
         return [program("haproxy"), "-db", "-f", path]
 
@@ -244,6 +291,11 @@ class Nginx(Peer):
             tls = f"""ssl_certificate {certificates.server}.pem; ssl_certificate_key {certificates.server}.key; ssl_protocols TLSv1.3;
     ssl_ecdh_curve X25519:P-256; ssl_conf_command Ciphersuites {CIPHER}; ssl_session_cache shared:s:10m;"""
             tls += f" ssl_client_certificate {certificates.ca}.pem; ssl_verify_client on;" if route.extra.get("mutual") else ""
+        upstream_tls = ""
+        if certificates := route.extra.get("upstream_tls"):
+            upstream_tls = f"""proxy_ssl_certificate {certificates.client}.pem; proxy_ssl_certificate_key {certificates.client}.key;
+      proxy_ssl_trusted_certificate {certificates.ca}.pem; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
+      proxy_ssl_protocols TLSv1.3; proxy_ssl_conf_command Ciphersuites {CIPHER};"""
         path = self.write("nginx.conf", f"""daemon off; master_process off; pid {self.work}/pid; error_log {self.work}/error.log;
 events {{ worker_connections 16384; }}
 http {{
@@ -254,7 +306,8 @@ http {{
     listen 127.0.0.1:{self.port} backlog=4096{' ssl' if tls else ''}{' http2' if route.down == 'h2' else ''};
     {tls}
     location / {{
-      proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+      {upstream_tls}
+      proxy_pass http{'s' if upstream_tls else ''}://backend; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Request-Id $request_id;
     }}
   }}
@@ -282,6 +335,8 @@ class Nghttpx(Peer):
 class Yarp(Peer):
     name = "yarp"
     program = "dotnet"
+    # Compiled while it runs, and again where it runs most.
+    warm_up_seconds = 5
     reason = None
     built = None
 
@@ -313,12 +368,10 @@ class Yarp(Peer):
 
 
 class EnvoyLike(Peer):
-    speaks_tls = True
     """Envoy's bootstrap, for Envoy and for us: the same document."""
+    speaks_tls = True
+    can_be_captured = True
     api = None
-
-    def admin_port(self):
-        return self.api
 
     def bootstrap(self, route):
         self.api = free_ports(1)[0]
@@ -354,73 +407,19 @@ class Sidecar(EnvoyLike):
         return self.first_line(self.executable, "version")
 
     def command(self, route):
-        path = self.bootstrap(route)
-        return [self.executable, "run", "-c", path, "--concurrency", "1", "--log-level", "warning", "--admin-address", f"127.0.0.1:{self.api}",
+        path, executable = self.bootstrap(route), self.pod.readable(self.executable) if self.pod else self.executable
+        return [executable, "run", "-c", path, "--concurrency", "1", "--log-level", "warning", "--admin-address", f"127.0.0.1:{self.api}",
                 "--readiness-address", "off", "--prometheus-address", "off"]
 
     def memory(self):
         """The admin page's figures: collections and bytes allocated since the start."""
-        with socket.create_connection(("127.0.0.1", self.api), 10) as to:
+        with self.connect(self.api, 10) as to:
             to.sendall(b"GET /memory HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
             text = b""
             while more := to.recv(65536):
                 text += more
         page = json.loads(text[text.index(b"{"):text.rindex(b"}") + 1])
         return int(page["gc_collections"]), int(page["total_allocated"])
-
-
-def endpoint(port):
-    return {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-
-
-def cluster(name, port, h2):
-    document = {
-        "name": name, "type": "STATIC", "connect_timeout": "5s",
-        "circuit_breakers": {"thresholds": [{"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000, "max_retries": 100000}]},
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint(port)]}]},
-    }
-    if h2:
-        document["typed_extension_protocol_options"] = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}}}}
-    return document
-
-
-def bootstrap(route, port, admin):
-    """One listener, one route, one cluster; extra routes and clusters where the scenario asks for them."""
-    if route.up == "tcp":
-        filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "bulk", "cluster": "backend"}}]
-    else:
-        hosts = [{"name": f"other{i}", "domains": [f"other{i}.example"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]}
-                 for i in range(route.extra.get("other_routes", 0))]
-        hosts.append({"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "15s"}}]})
-        filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": "perf", "codec_type": "HTTP2" if route.down == "h2" else "HTTP1", "stream_idle_timeout": "300s", "request_timeout": "300s",
-            "http2_protocol_options": {"max_concurrent_streams": 1000},
-            "route_config": {"name": "all", "virtual_hosts": hosts},
-            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]
-    chain = {"filters": filters}
-    if certificates := route.extra.get("tls"):
-        context = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context": {
-            "alpn_protocols": ["h2", "http/1.1"], "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
-            "tls_certificates": [{"certificate_chain": {"filename": certificates.server + ".pem"}, "private_key": {"filename": certificates.server + ".key"}}]}}
-        if route.extra.get("mutual"):
-            context["require_client_certificate"] = True
-            context["common_tls_context"]["validation_context"] = {
-                "trusted_ca": {"filename": certificates.ca + ".pem"},
-                "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://cluster.local/"}}]}
-        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
-    clusters = [cluster("backend", route.upstream_port, route.up == "h2")]
-    clusters += [cluster(f"other{i}", route.upstream_port, False) for i in range(route.extra.get("other_clusters", 0))]
-    return {
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
-        "static_resources": {
-            "listeners": [{"name": "perf", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}, "filter_chains": [chain]}],
-            "clusters": clusters,
-        },
-    }
 
 
 def compiled(source, *libraries):
