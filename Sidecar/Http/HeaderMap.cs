@@ -256,7 +256,15 @@ internal class HeaderMap
     [SkipLocalsInit]
     internal void SetDecimal(HeaderId id, long value)
     {
-        Span<byte> digits = stackalloc byte[20];
+        if (!_present.Contains(id))
+        {
+            int offset = Reserve(Ascii.DecimalBytesMax);
+            int length = Ascii.FormatDecimal(value, _block.AsSpan(offset, Ascii.DecimalBytesMax));
+            _used = offset + length;
+            AddEntry(id, -1, HeaderNames.LengthOf(id), offset, length, EntryState.None);
+            return;
+        }
+        Span<byte> digits = stackalloc byte[Ascii.DecimalBytesMax];
         Set(id, digits[..Ascii.FormatDecimal(value, digits)]);
     }
 

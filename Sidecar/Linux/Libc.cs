@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace Sidecar.Linux;
 
@@ -8,8 +9,8 @@ namespace Sidecar.Linux;
 /// </summary>
 /// <remarks>
 /// No <c>SetLastError</c>: it costs 8 ns on every call, and errno matters only after a failure, where
-/// <see cref="SysResult.Of(nint)"/> reads it as the very next thing. No <c>SuppressGCTransition</c> either: these calls
-/// spend microseconds in the kernel and would hold up a collection.
+/// <see cref="SysResult.Of(nint)"/> reads it as the very next thing. No <c>SuppressGCTransition</c> either, but for the two calls
+/// of every request: calls spend microseconds in the kernel and would hold up a collection.
 /// </remarks>
 internal static unsafe partial class Libc
 {
@@ -44,14 +45,22 @@ internal static unsafe partial class Libc
     [LibraryImport(C)] internal static partial int connect(int fd, void* address, uint length);
     [LibraryImport(C)] internal static partial int getsockname(int fd, void* address, uint* length);
     [LibraryImport(C)] internal static partial int getpeername(int fd, void* address, uint* length);
-    [LibraryImport(C)] internal static partial nint recv(int fd, void* buffer, nuint length, int flags);
-    [LibraryImport(C)] internal static partial nint send(int fd, void* buffer, nuint length, int flags);
+    internal static nint recv(int fd, void* buffer, nuint length, int flags) => transfer(RecvFrom, fd, buffer, length, flags, 0, 0);
+    internal static nint send(int fd, void* buffer, nuint length, int flags) => transfer(SendTo, fd, buffer, length, flags, 0, 0);
     [LibraryImport(C)] internal static partial nint recvfrom(int fd, void* buffer, nuint length, int flags, void* address, uint* addressLength);
     [LibraryImport(C)] internal static partial nint sendto(int fd, void* buffer, nuint length, int flags, void* address, uint addressLength);
     [LibraryImport(C)] internal static partial nint sendmsg(int fd, void* message, int flags);
     [LibraryImport(C)] internal static partial int shutdown(int fd, int how);
     [LibraryImport(C)] internal static partial int getsockopt(int fd, int level, int name, void* value, uint* length);
     [LibraryImport(C)] internal static partial int setsockopt(int fd, int level, int name, void* value, uint length);
+
+    // recv(3) and send(3) are these two with nulls, and points where a thread may be cancelled, which the library says before and after each: half of what they cost in
+    // user space. Nobody cancels threads here. Sockets do not block, so a collection waits for one copy of the kernel's at most.
+    [LibraryImport(C, EntryPoint = "syscall"), SuppressGCTransition]
+    private static partial nint transfer(nint number, nint fd, void* buffer, nuint length, nint flags, nint address, nint addressLength);
+
+    private static nint SendTo => X86Base.IsSupported ? 44 : 206;
+    private static nint RecvFrom => X86Base.IsSupported ? 45 : 207;
 
     // ---- time, randomness, process --------------------------------------------------------------------------
 

@@ -198,7 +198,7 @@ internal sealed class EventLoop : IDisposable
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
         long deadlineMs = _nowMs + Math.Clamp(delayMs, 0, long.MaxValue / 4);
         // An idle timeout is restarted by every part of a message, several times in one turn.
-        if (timer.DeadlineMs != deadlineMs || !timer.IsArmed)
+        if (!_timers.TryPostpone(timer, deadlineMs))
             _timers.Schedule(timer, deadlineMs);
     }
 

@@ -1,6 +1,7 @@
 using System;
 using System.Diagnostics;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace Sidecar.Loop;
 
@@ -78,18 +79,29 @@ internal sealed class TimerWheel
     /// <summary>Timers are due that the last <see cref="Advance"/> did not get to.</summary>
     public bool HasOverdue => _heads[Firing] is not null;
 
+    /// <summary>As <see cref="Schedule"/>, where that takes a store or two: the timer is filed, at a time no later than the deadline.</summary>
+    /// <returns>False when it takes more, and nothing was done.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool TryPostpone(LoopTimer timer, long deadlineMs)
+    {
+        if ((uint)timer.Bucket >= Firing || deadlineMs < timer.FiledMs)
+            return false;
+        if (timer.DeadlineMs == Disarmed)
+            _count++;
+        timer.DeadlineMs = deadlineMs;
+        return true;
+    }
+
     /// <summary>Arms <paramref name="timer"/>, or moves its deadline.</summary>
     public void Schedule(LoopTimer timer, long deadlineMs)
     {
+        if (TryPostpone(timer, deadlineMs))
+            return;
         if (!timer.IsArmed)
             _count++;
         timer.DeadlineMs = deadlineMs;
         if (timer.Bucket != NotFiled)
-        {
-            if (deadlineMs >= timer.FiledMs && timer.Bucket != Firing)
-                return;
             Unlink(timer);
-        }
         File(timer, Math.Max(deadlineMs, _nowMs + 1));
     }
 

@@ -153,7 +153,10 @@ internal static class Ascii
         return true;
     }
 
-    /// <summary>Writes <paramref name="value"/> in decimal; the destination needs 20 bytes at most.</summary>
+    /// <summary>What a decimal number of 64 bits takes at most.</summary>
+    internal const int DecimalBytesMax = 20;
+
+    /// <summary>Writes <paramref name="value"/> in decimal; the destination needs <see cref="DecimalBytesMax"/> bytes at most.</summary>
     /// <returns>Bytes written.</returns>
     internal static int FormatDecimal(long value, Span<byte> destination)
     {

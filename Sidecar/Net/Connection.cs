@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Sidecar.Linux;
 using Sidecar.Loop;
 using Sidecar.Memory;
@@ -745,13 +746,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     // Nobody reads what the socket still has: its end was read, it is paused, or it is spliced to a sink that is full.
     private bool IsUnread => _endReceived || _pauses > 0 || SpliceIn is { HeldBytes: > 0 };
 
-    private bool CanRead => _state switch
-    {
-        State.Open => _pauses == 0 && !_endReceived && BufferedInput < InputBytesMax,
-        State.Closing => !_endReceived,
-        _ => false,
-    };
+    private bool CanRead => _state == State.Open ? _pauses == 0 && !_endReceived && BufferedInput < InputBytesMax : _state == State.Closing && !_endReceived;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void PresentScratch(ReadOnlySpan<byte> data)
     {
         _presenting = true;
@@ -882,9 +879,14 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     private void TellWatermarks()
     {
-        if (_state != State.Open)
-            return;
         long waiting = _output?.Length ?? 0;
+        if (_state == State.Open && (_aboveHigh || waiting > HighWatermark))
+            TellWatermarks(waiting);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void TellWatermarks(long waiting)
+    {
         if (!_aboveHigh && waiting > HighWatermark)
         {
             _aboveHigh = true;

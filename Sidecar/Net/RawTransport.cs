@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.CompilerServices;
 using Sidecar.Linux;
 using Sidecar.Memory;
 
@@ -39,13 +40,17 @@ internal sealed class RawTransport : Transport
     /// <summary>As <see cref="Write(int, BufferChain)"/>, for a caller that ends its direction right behind: the kernel keeps an incomplete segment for the FIN.</summary>
     internal static IoResult WriteLast(int fd, BufferChain from) => Write(fd, from, more: true);
 
-    private static unsafe IoResult Write(int fd, BufferChain from, bool more)
+    private static IoResult Write(int fd, BufferChain from, bool more)
     {
-        if (from.IsSingle)
-        {
-            var first = from.First;
-            return Took(from, first.Length, Sockets.Send(fd, first, more));
-        }
+        if (!from.IsSingle)
+            return WriteVectors(fd, from, more);
+        var first = from.First;
+        return Took(from, first.Length, Sockets.Send(fd, first, more));
+    }
+
+    [SkipLocalsInit]
+    private static unsafe IoResult WriteVectors(int fd, BufferChain from, bool more)
+    {
         IoVector* vectors = stackalloc IoVector[VectorsMax];
         int count = from.FillIovecs(new Span<IoVector>(vectors, VectorsMax));
         long total = 0;

@@ -192,7 +192,7 @@ internal struct Http1Parser
         if (failure == Failure.None)
             failure = CheckTransferEncoding(head, options, in info);
         if (failure == Failure.None)
-            failure = FinishConnection(head, ref info);
+            failure = info.Nominates ? RemoveNominated(head) : Failure.None;
         if (failure != Failure.None)
             return failure;
 
@@ -230,7 +230,7 @@ internal struct Http1Parser
         if (failure == Failure.None)
             failure = CheckTransferEncoding(head, options, in info);
         if (failure == Failure.None)
-            failure = FinishConnection(head, ref info);
+            failure = info.Nominates ? RemoveNominated(head) : Failure.None;
         if (failure != Failure.None)
             return failure;
         head.Version = info.Version;
@@ -250,6 +250,7 @@ internal struct Http1Parser
         return ReadFields(trailers.Raw(0, origin + bytes.Length), origin, trailers, options, Section.Trailers, ref info);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Failure ReadRequestLine(
         Span<byte> block, int origin, RequestHead head, Http1Options options, ref Http1HeadInfo info, out int position)
     {
@@ -291,7 +292,16 @@ internal struct Http1Parser
     }
 
     // The four forms of RFC 9112 section 3.2.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Failure ReadTarget(Span<byte> target, int offset, RequestHead head, Http1Options options, ref Http1HeadInfo info)
+    {
+        if (target[0] != '/' || info.Method == Method.Connect)
+            return ReadRareTarget(target, offset, head, options, ref info);
+        head.AddAt(HeaderId.Path, -1, 5, offset, target.Length);
+        return Failure.None;
+    }
+
+    private static Failure ReadRareTarget(Span<byte> target, int offset, RequestHead head, Http1Options options, ref Http1HeadInfo info)
     {
         if (info.Method == Method.Connect)
         {
@@ -299,11 +309,6 @@ internal struct Http1Parser
                 return Failure.Http1InvalidUrl;
             head.AddAt(HeaderId.Authority, -1, 10, offset, target.Length);
             info.HasAuthority = true;
-            return Failure.None;
-        }
-        if (target[0] == '/')
-        {
-            head.AddAt(HeaderId.Path, -1, 5, offset, target.Length);
             return Failure.None;
         }
         if (target.Length == 1 && target[0] == '*')
@@ -342,6 +347,7 @@ internal struct Http1Parser
         return Failure.None;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Failure ReadStatusLine(Span<byte> block, ResponseHead head, ref Http1HeadInfo info, out int position)
     {
         // HTTP-version SP 3DIGIT [SP reason] CRLF (RFC 9112 section 4); the second space is forgiven when there is no reason.
@@ -353,7 +359,7 @@ internal struct Http1Parser
         int status = (block[9] - '0') * 100 + (block[10] - '0') * 10 + (block[11] - '0');
         if (status < 100 || block[12] is not ((byte)' ' or (byte)'\r'))
             return Failure.Http1CodecError;
-        int end = IndexOfControl(block, 12);
+        int end = 12 + LengthOfText(ref block[12]);
         if (!IsLineEnd(ref block[end]))
             return Stray(block[end]);
         head.Status = status;
@@ -362,6 +368,7 @@ internal struct Http1Parser
     }
 
     // False: not HTTP/d.d at all. None: another version of HTTP.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool ReadVersion(ReadOnlySpan<byte> text, out HttpVersion version)
     {
         version = HttpVersion.None;
@@ -386,32 +393,35 @@ internal struct Http1Parser
         {
             // field-name ":" OWS field-value OWS CRLF: no space before the colon, no folding (RFC 9112 section 5).
             int name = position;
-            int length = Ascii.FoldToken(ref Unsafe.Add(ref text, name), out var folded);
+            ref byte line = ref Unsafe.Add(ref text, (uint)name);
+            int length = Ascii.FoldToken(ref line, out var folded);
             HeaderId id;
             if (length is > 0 and < 16)
                 id = HeaderNames.Lookup(folded, length);
             else
                 length = ReadLongName(block, name, length, out id);
-            int colon = name + length;
-            if (Unsafe.Add(ref text, colon) != ':' || length == 0)
-                return Stray(block[colon]);
+            ref byte colon = ref Unsafe.Add(ref line, (uint)length);
+            if (colon != ':' || length == 0)
+                return Stray(colon);
             if (length > NameBytesMax)
                 return Failure.Http1HeadersTooLarge;
 
             // Nearly always one space and then a value.
-            int start = colon + HeaderMap.LineSeparatorBytes;
+            int start = name + length + HeaderMap.LineSeparatorBytes;
             bool isLine = true;
-            if (Unsafe.Add(ref text, colon + 1) != ' ' || Unsafe.Add(ref text, start) <= ' ')
+            if (Unsafe.Add(ref colon, 1) != ' ' || Unsafe.Add(ref colon, HeaderMap.LineSeparatorBytes) <= ' ')
             {
-                isLine = block[colon + 1] == ' ';
-                start = SkipOws(block, colon + 1);
-                isLine &= start == colon + HeaderMap.LineSeparatorBytes;
+                isLine = Unsafe.Add(ref colon, 1) == ' ';
+                int value = SkipOws(block, name + length + 1);
+                isLine &= start == value;
+                start = value;
             }
-            int end = IndexOfControl(ref text, start);
-            if (!IsLineEnd(ref Unsafe.Add(ref text, end)))
-                return Stray(block[end]);
+            int end = start + LengthOfText(ref Unsafe.Add(ref text, (uint)start));
+            ref byte behind = ref Unsafe.Add(ref text, (uint)end);
+            if (!IsLineEnd(ref behind))
+                return Stray(behind);
             position = end + 2;
-            if (Unsafe.Add(ref text, end - 1) <= ' ')
+            if (Unsafe.Subtract(ref behind, 1) <= ' ')
             {
                 end = TrimOws(block, start, end);
                 isLine &= position == end + 2;
@@ -472,20 +482,18 @@ internal struct Http1Parser
         return end;
     }
 
-    private static int IndexOfControl(Span<byte> block, int from) => IndexOfControl(ref MemoryMarshal.GetReference(block), from);
-
-    // The first byte of s_controls from a place on: where one is sure to come. Values are short, and this knows what it looks for, so it is faster than the general search.
+    // Bytes before the first of s_controls, which is sure to come. Values are short, and this knows what it looks for, so it is faster than the general search.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int IndexOfControl(ref byte text, int from)
+    private static int LengthOfText(ref byte text)
     {
-        for (int at = from; ; at += Vector128<byte>.Count)
+        for (nuint at = 0; ; at += (nuint)Vector128<byte>.Count)
         {
-            var bytes = Vector128.LoadUnsafe(ref text, (nuint)at);
+            var bytes = Vector128.LoadUnsafe(ref text, at);
             var low = Vector128.Equals(Vector128.Min(bytes, Vector128.Create((byte)0x1F)), bytes);
             var controls = Vector128.AndNot(low, Vector128.Equals(bytes, Vector128.Create((byte)'\t'))) | Vector128.Equals(bytes, Vector128.Create((byte)0x7F));
             uint found = controls.ExtractMostSignificantBits();
             if (found != 0)
-                return at + BitOperations.TrailingZeroCount(found);
+                return (int)at + BitOperations.TrailingZeroCount(found);
         }
     }
 
@@ -578,10 +586,8 @@ internal struct Http1Parser
 
     // Removes the fields that Connection names (RFC 9110 section 7.6.1). A peer may not use it to take away what routing and identity rest on, nor
     // what the map keeps under a pseudo-header's name: without :method, the request line we write would be another one.
-    private static Failure FinishConnection(HeaderMap map, ref Http1HeadInfo info)
+    private static Failure RemoveNominated(HeaderMap map)
     {
-        if (!info.Nominates)
-            return Failure.None;
         int index = -1;
         while (map.TryGetNext(HeaderId.Connection, default, ref index, out var value))
         {

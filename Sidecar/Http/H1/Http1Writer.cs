@@ -71,7 +71,7 @@ internal ref struct Http1Writer
             Field(HeaderNames.Bytes(id), value);
             return;
         }
-        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), (uint)_used);
         int length = PutLineStart(id, ref to);
         if (!TryCopyValue(value, ref Unsafe.Add(ref to, length)))
             return;
@@ -88,7 +88,7 @@ internal ref struct Http1Writer
             Field(HeaderNames.Bytes(id), MemoryMarshal.CreateReadOnlySpan(ref value, valueLength));
             return;
         }
-        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), (uint)_used);
         int length = PutLineStart(id, ref to);
         if (valueLength <= Vector128<byte>.Count)
         {
@@ -206,7 +206,7 @@ internal ref struct Http1Writer
             Put(MemoryMarshal.CreateReadOnlySpan(ref lines, length));
             return;
         }
-        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), _used);
+        ref byte to = ref Unsafe.Add(ref MemoryMarshal.GetReference(_room), (uint)_used);
         for (nuint at = 0; at < (nuint)length; at += (nuint)Vector128<byte>.Count)
             Vector128.LoadUnsafe(ref lines, at).StoreUnsafe(ref to, at);
         _used += length;
@@ -216,6 +216,7 @@ internal ref struct Http1Writer
     private const int WholeVectorsMax = 256;
 
     /// <summary>Writes the empty line and hands all to the chain.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void Finish()
     {
         Put("\r\n"u8);
