@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Sidecar.Tests.Harness;
+using Sidecar.Xds;
 using Xunit;
 
 namespace Sidecar.Tests.Admin;
@@ -224,6 +225,26 @@ public class AdminEndpointsTests : IDisposable
         var stats = _server.AskJson("/stats?format=json&filter=server.live|downstream_rq_time").GetProperty("stats");
         Assert.Contains(stats.EnumerateArray(), s => s.TryGetProperty("name", out var n) && n.GetString() == "server.live" && s.GetProperty("value").GetInt64() == 1);
         Assert.Contains(stats.EnumerateArray(), s => s.TryGetProperty("histograms", out var h) && h.TryGetProperty("computed_quantiles", out _));
+    }
+
+    [Fact]
+    public void Stats_Texts_AreQuoted_ComeFirst_AndStayOutOfPrometheusUnlessAskedFor()
+    {
+        var registry = _server.Server.Stats;
+        registry.Scope(ControlPlaneStats.Schema, "control_plane.").Cells(registry.ControlWriter).SetText(ControlPlaneStats.Identifier, """{"Component":"istiod"}""");
+        registry.Scope(SubscriptionStats.Schema, "cluster_manager.cds.");
+        string[] lines = Lines("/stats?filter=^control_plane|cds[.](version|update_att)");
+        Assert.Equal(
+            ["cluster_manager.cds.version_text: \"\"", """control_plane.identifier: "{"Component":"istiod"}" """.TrimEnd(), "cluster_manager.cds.update_attempt: 0"], lines.Take(3));
+        Assert.Equal(["""control_plane.identifier: "{"Component":"istiod"}" """.TrimEnd()], Lines("/stats?usedonly&type=TextReadouts"));
+        Assert.DoesNotContain(Lines("/stats?type=Gauges"), line => line.StartsWith("control_plane.identifier", StringComparison.Ordinal));
+
+        var json = Assert.Single(_server.AskJson("/stats?format=json&filter=identifier").GetProperty("stats").EnumerateArray());
+        Assert.Equal(("control_plane.identifier", """{"Component":"istiod"}"""), (json.GetProperty("name").GetString(), json.GetProperty("value").GetString()));
+
+        Assert.DoesNotContain("identifier", _server.Ask("/stats/prometheus").Body);
+        string text = _server.Ask("/stats/prometheus?text_readouts&usedonly&filter=_text|identifier").Body;
+        Assert.Equal("# TYPE envoy_control_plane_identifier gauge\nenvoy_control_plane_identifier{text_value=\"{\\\"Component\\\":\\\"istiod\\\"}\"} 0\n", text);
     }
 
     [Theory]

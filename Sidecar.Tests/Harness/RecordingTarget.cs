@@ -14,6 +14,9 @@ internal sealed class RecordingTarget : IDiscoveryTarget
     internal List<DiscoveryUpdate> Updates { get; } = [];
     internal List<ResourceRejection> Refuses { get; } = [];
 
+    /// <summary>The types whose source ended, in order.</summary>
+    internal List<string> Failures { get; } = [];
+
     /// <summary>Called with the names of the clusters that came.</summary>
     internal Action<string[]>? OnCluster { get; set; }
 
@@ -30,6 +33,8 @@ internal sealed class RecordingTarget : IDiscoveryTarget
     public void OnFetchTimeout(string typeUrl, IReadOnlyList<string> names) => Events.Add($"timeout {DiscoveryMessages.Short(typeUrl)} {string.Join(",", names)}");
 
     public void OnExpired(string typeUrl, IReadOnlyList<string> names) => Events.Add($"expired {DiscoveryMessages.Short(typeUrl)} {string.Join(",", names)}");
+
+    public void OnFailure(string typeUrl) => Failures.Add(DiscoveryMessages.Short(typeUrl));
 
     public void OnConnection(bool connected, string reason) => Events.Add(connected ? "connected" : "disconnected " + reason);
 }

@@ -356,6 +356,21 @@ internal sealed class PipelineHarness : IDisposable
         return 0;
     }
 
+    /// <summary>The value of a text stat; empty where it was never set.</summary>
+    internal string Text(string name)
+    {
+        foreach (var scope in Stats.Scopes)
+        {
+            for (int i = 0; i < scope.Schema.Count; i++)
+            {
+                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
+                    return scope.Text(i) ?? "";
+            }
+        }
+        Assert.Fail("no stat " + name);
+        return "";
+    }
+
     internal void Advance(long ms)
     {
         Test.Advance(ms);

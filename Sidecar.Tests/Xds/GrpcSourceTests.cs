@@ -6,6 +6,7 @@ using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Sidecar.Http;
 using Sidecar.Memory;
+using Sidecar.Telemetry.Stats;
 using Sidecar.Tests.Harness;
 using Sidecar.Upstream;
 using Sidecar.Wire;
@@ -58,16 +59,28 @@ public sealed class GrpcSourceTests : IDisposable
 
     private long Stat(string name)
     {
+        var (scope, position) = Find(name);
+        return scope.Sum(position);
+    }
+
+    private string? Text(string name)
+    {
+        var (scope, position) = Find(name);
+        return scope.Text(position);
+    }
+
+    private (StatsScope Scope, int Position) Find(string name)
+    {
         foreach (var scope in _harness.Registry.Scopes)
         {
             for (int i = 0; i < scope.Schema.Count; i++)
             {
                 if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
-                    return scope.Sum(i);
+                    return (scope, i);
             }
         }
         Assert.Fail("no stat " + name);
-        return 0;
+        return default;
     }
 
     /// <summary>Lets the wait before the next attempt pass.</summary>
@@ -113,6 +126,8 @@ public sealed class GrpcSourceTests : IDisposable
         stream.Send(DiscoveryMessages.Delta(Eds, "v8", "n2", [Wrap("x", "1", Endpoints("x"))])).Expect("EDS n=n2 +[] -[]");
         Assert.Equal(["connected", "CDS delta v7 n1: x@1 y@1", "EDS delta v8 n2: x@1"], _target.Events);
         Assert.Equal("istiod-7", _source.ControlPlane);
+        Assert.Equal("istiod-7", Text("control_plane.identifier"));
+        Assert.Equal("v7", Text("cluster_manager.cds.version_text"));
         Assert.Equal(plane.Address.ToString(), _target.Updates[0].Source);
         Assert.Equal(response.CalculateSize(), _target.Updates[0].Bytes);
         Assert.Equal(plane.Address.ToString(), _target.Updates[0].Resources[0].Source);
@@ -137,6 +152,8 @@ public sealed class GrpcSourceTests : IDisposable
         Assert.Equal(3, Stat("cluster_manager.cds.update_attempt"));
         Assert.NotEqual(0, Stat("cluster_manager.cds.version"));
         Assert.NotEqual(0, Stat("cluster_manager.cds.update_time"));
+        Assert.Equal("2", Text("cluster_manager.cds.version_text"));
+        Assert.Null(Text("control_plane.identifier"));
     }
 
     [Fact]
@@ -267,6 +284,7 @@ public sealed class GrpcSourceTests : IDisposable
         Assert.Equal("disconnected DeltaAggregatedResources gRPC config stream to test closed: 14, going away", _target.Events[^1]);
         Assert.Equal(0, Stat("control_plane.connected_state"));
         Assert.Equal(1, Stat("cluster_manager.cds.update_failure"));
+        Assert.Equal(["CDS"], _target.Failures);
         PassBackoff();
         plane.Accept().Expect("CDS n= +[] -[] {x=x1} node:me");
         Assert.Equal("connected", _target.Events[^1]);

@@ -33,7 +33,7 @@ internal static class AdminEndpoints
         new("/reset_counters", true, "not supported: counters only grow", (_, _, answer) => answer(AdminResponse.Text("counters are not reset here; take differences\n", 501))),
         new("/server_info", false, "print server version/status information", (server, _, answer) => answer(ServerInfoPage.Info(server))),
         new("/stats", false, "print server stats; ?filter=, ?usedonly, ?format=json|prometheus|text, ?type=", StatsPage.Answer),
-        new("/stats/prometheus", false, "print server stats in prometheus format", StatsPage.AnswerPrometheus),
+        new("/stats/prometheus", false, "print server stats in prometheus format; ?filter=, ?usedonly, ?text_readouts", StatsPage.AnswerPrometheus),
     ];
 
     /// <summary>Finds the page and has it answer.</summary>

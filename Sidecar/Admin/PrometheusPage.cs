@@ -5,8 +5,11 @@ using Sidecar.Telemetry.Stats;
 
 namespace Sidecar.Admin;
 
-/// <summary>/stats/prometheus, the exposition format: family after family, each under one TYPE line, in it scope after scope.</summary>
-internal sealed class PrometheusPage(PrometheusFamilies families, StatsFilter filter) : AdminPage
+/// <summary>
+/// /stats/prometheus, the exposition format: family after family, each under one TYPE line, in it scope after scope. Texts are left out unless asked for, as in
+/// Envoy: each is a label, and so a time series of its own.
+/// </summary>
+internal sealed class PrometheusPage(PrometheusFamilies families, StatsFilter filter, bool textReadouts = false) : AdminPage
 {
     /// <summary>Upper bounds of buckets, Envoy's defaults (milliseconds, or bytes).</summary>
     private static readonly double[] s_buckets =
@@ -53,6 +56,8 @@ internal sealed class PrometheusPage(PrometheusFamilies families, StatsFilter fi
                 WriteNumber(to, family, scope, stat, label, value);
             else if (filter.ShowsHistogram(scope, stat) && scope.MergedHistogram(stat, _merged) is { } histogram)
                 WriteHistogram(to, family, scope, stat, label, histogram);
+            else if (textReadouts && filter.ShowsText(scope, stat))
+                WriteText(to, family, scope, stat, label);
         }
         return true;
     }
@@ -80,6 +85,15 @@ internal sealed class PrometheusPage(PrometheusFamilies families, StatsFilter fi
         to.Write(family.Metric).Write("{"u8);
         WriteLabels(to, scope, label);
         to.Write("} "u8).Write(value).Write("\n"u8);
+    }
+
+    private void WriteText(PageWriter to, PrometheusFamilies.Family family, StatsScope scope, int stat, byte[] label)
+    {
+        WriteType(to, family, scope, stat);
+        to.Write(family.Metric).Write("{"u8);
+        to.Write(WriteLabels(to, scope, label) ? ",text_value=\""u8 : "text_value=\""u8);
+        WriteEscaped(to, scope.Text(stat));
+        to.Write("\"} 0\n"u8);
     }
 
     private void WriteHistogram(PageWriter to, PrometheusFamilies.Family family, StatsScope scope, int stat, byte[] label, Histogram histogram)
@@ -115,7 +129,7 @@ internal sealed class PrometheusPage(PrometheusFamilies families, StatsFilter fi
         to.Write("# TYPE "u8).Write(family.Metric).Write(scope.Schema.Definitions[stat].Kind switch
         {
             StatKind.Counter => " counter\n"u8,
-            StatKind.Gauge => " gauge\n"u8,
+            StatKind.Gauge or StatKind.Text => " gauge\n"u8,
             _ => " histogram\n"u8,
         });
     }

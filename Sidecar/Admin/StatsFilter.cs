@@ -16,20 +16,23 @@ internal sealed class StatsFilter(bool usedOnly, StatKind? kind, LinearRegex? na
     private StatsScope? _scope;
     private int _prefixBytes;
 
-    /// <summary>Whether any histogram can be wanted, and anything else.</summary>
+    /// <summary>Whether any histogram can be wanted.</summary>
     internal bool WantsHistograms => kind is null or StatKind.Histogram;
-    internal bool WantsNumbers => kind is not StatKind.Histogram;
 
     /// <summary>Whether a counter or gauge is to be shown, and its value.</summary>
     internal bool ShowsNumber(StatsScope scope, int stat, out long value)
     {
         ref readonly var definition = ref scope.Schema.Definitions[stat];
         value = 0;
-        if (definition.Kind == StatKind.Histogram || kind is { } one && one != definition.Kind)
+        if (definition.Kind is StatKind.Histogram or StatKind.Text || kind is { } one && one != definition.Kind)
             return false;
         value = scope.Sum(stat);
         return (value != 0 || !usedOnly && !definition.OnlyWhenUsed) && IsNamed(scope, stat);
     }
+
+    /// <summary>Whether a text is to be shown.</summary>
+    internal bool ShowsText(StatsScope scope, int stat) =>
+        scope.Schema.Definitions[stat].Kind == StatKind.Text && kind is null or StatKind.Text && (!usedOnly || scope.Text(stat) is not null) && IsNamed(scope, stat);
 
     /// <summary>Whether a histogram is to be shown.</summary>
     internal bool ShowsHistogram(StatsScope scope, int stat) =>

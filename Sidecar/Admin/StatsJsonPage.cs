@@ -3,7 +3,7 @@ using Sidecar.Telemetry.Stats;
 
 namespace Sidecar.Admin;
 
-/// <summary>/stats as JSON: counters and gauges one by one, then all histograms in one object. In no order.</summary>
+/// <summary>/stats as JSON: texts, counters and gauges one by one, then all histograms in one object. In no order.</summary>
 internal sealed class StatsJsonPage(StatsView view, StatsFilter filter) : AdminPage
 {
     private readonly Histogram _merged = new();
@@ -56,11 +56,15 @@ internal sealed class StatsJsonPage(StatsView view, StatsFilter filter) : AdminP
                 WriteHistogram(json, scope, stat);
             return;
         }
-        if (!filter.ShowsNumber(scope, stat, out long value))
+        bool isText = filter.ShowsText(scope, stat);
+        if (!filter.ShowsNumber(scope, stat, out long value) && !isText)
             return;
         json.WriteStartObject();
         json.WriteString("name"u8, filter.NameOf(scope, stat));
-        json.WriteNumber("value"u8, value);
+        if (isText)
+            json.WriteString("value"u8, scope.Text(stat) ?? "");
+        else
+            json.WriteNumber("value"u8, value);
         json.WriteEndObject();
     }
 

@@ -14,7 +14,7 @@ internal static class StatsPage
     /// <summary>What is told of a histogram outside of Prometheus.</summary>
     internal static readonly double[] Quantiles = [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1];
 
-    /// <summary>Answers /stats: <c>?filter=REGEX&amp;usedonly&amp;type=Counters|Gauges|Histograms&amp;format=text|json|prometheus</c>.</summary>
+    /// <summary>Answers /stats: <c>?filter=REGEX&amp;usedonly&amp;type=TextReadouts|Counters|Gauges|Histograms&amp;format=text|json|prometheus</c>.</summary>
     internal static void Answer(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
         switch (request.Param("format"))
@@ -36,11 +36,11 @@ internal static class StatsPage
         }
     }
 
-    /// <summary>Answers /stats/prometheus.</summary>
+    /// <summary>Answers /stats/prometheus: <c>?filter=REGEX&amp;usedonly&amp;text_readouts</c>.</summary>
     internal static void AnswerPrometheus(ProxyServer server, AdminRequest request, Action<AdminResponse> answer)
     {
         if (TryFilter(request, kind: null, answer, out var filter))
-            answer(AdminResponse.Paged("text/plain; version=0.0.4; charset=UTF-8", Prometheus(server, filter)));
+            answer(AdminResponse.Paged("text/plain; version=0.0.4; charset=UTF-8", Prometheus(server, filter, request.Has("text_readouts"))));
     }
 
     private static StatKind? KindOf(AdminRequest request) => request.Param("type") switch
@@ -48,6 +48,7 @@ internal static class StatsPage
         "Counters" => StatKind.Counter,
         "Gauges" => StatKind.Gauge,
         "Histograms" => StatKind.Histogram,
+        "TextReadouts" => StatKind.Text,
         _ => null,
     };
 
@@ -84,11 +85,11 @@ internal static class StatsPage
         return new Prepared([gauges.Advance], new StatsJsonPage(server.Stats.View, filter));
     }
 
-    private static Prepared Prometheus(ProxyServer server, StatsFilter filter)
+    private static Prepared Prometheus(ProxyServer server, StatsFilter filter, bool textReadouts)
     {
         var gauges = ServerStats.Refresh(server);
         var families = server.Stats.View.Families;
-        return new Prepared([gauges.Advance, families.Advance], new PrometheusPage(families, filter));
+        return new Prepared([gauges.Advance, families.Advance], new PrometheusPage(families, filter, textReadouts));
     }
 
     /// <summary>A page before whose first row something else is to be done, step by step too.</summary>

@@ -5,7 +5,7 @@ using Sidecar.Telemetry.Stats;
 namespace Sidecar.Admin;
 
 /// <summary>
-/// /stats as text: counters and gauges sorted by name, then histograms sorted by name. The names of a scope are sorted once per schema, the scopes by prefix;
+/// /stats as text: texts sorted by name, then counters and gauges, then histograms, as in Envoy. The names of a scope are sorted once per schema, the scopes by prefix;
 /// this merges them. A scope's names may stand among another's only where its prefix begins with the other's, so few are open at a time, whatever there are.
 /// </summary>
 internal sealed class StatsTextPage : AdminPage
@@ -18,7 +18,9 @@ internal sealed class StatsTextPage : AdminPage
     private readonly Stack<Cursor> _free = new();
     private readonly Histogram _merged = new();
     private int _next;
-    private bool _atHistograms;
+    private Part _part;
+
+    private enum Part : byte { Texts, Numbers, Histograms }
 
     /// <summary>One scope on its way through its names, at one that is to be shown.</summary>
     private sealed class Cursor
@@ -46,14 +48,19 @@ internal sealed class StatsTextPage : AdminPage
         }
 
         /// <summary>To the next name to be shown; false when there is none left.</summary>
-        internal bool MoveNext(StatsFilter filter, bool histograms, PageWriter to)
+        internal bool MoveNext(StatsFilter filter, Part part, PageWriter to)
         {
             while (_at < _positions.Length)
             {
                 to.Step();
                 int stat = _positions[_at++];
                 long value = 0;
-                if (!(histograms ? filter.ShowsHistogram(Scope!, stat) : filter.ShowsNumber(Scope!, stat, out value)))
+                if (!(part switch
+                {
+                    Part.Texts => filter.ShowsText(Scope!, stat),
+                    Part.Numbers => filter.ShowsNumber(Scope!, stat, out value),
+                    _ => filter.ShowsHistogram(Scope!, stat),
+                }))
                     continue;
                 Stat = stat;
                 Value = value;
@@ -74,7 +81,6 @@ internal sealed class StatsTextPage : AdminPage
     {
         _order = order;
         _filter = filter;
-        _atHistograms = !filter.WantsNumbers;
     }
 
     internal override bool WriteNext(PageWriter to)
@@ -93,24 +99,26 @@ internal sealed class StatsTextPage : AdminPage
         {
             var cursor = _open.Dequeue();
             to.Write(cursor.Name).Write(": "u8);
-            if (_atHistograms)
-                WriteSummary(to, cursor.Scope!.MergedHistogram(cursor.Stat, _merged));
-            else
+            if (_part == Part.Texts)
+                to.Write("\""u8).Write(cursor.Scope!.Text(cursor.Stat) ?? "").Write("\""u8);
+            else if (_part == Part.Numbers)
                 to.Write(cursor.Value);
+            else
+                WriteSummary(to, cursor.Scope!.MergedHistogram(cursor.Stat, _merged));
             to.Write("\n"u8);
             GoOn(cursor, to);
             return true;
         }
-        if (_atHistograms || !_filter.WantsHistograms)
+        if (_part == Part.Histograms)
             return false;
-        _atHistograms = true;
+        _part++;
         _next = 0;
         return true;
     }
 
     private void GoOn(Cursor cursor, PageWriter to)
     {
-        if (cursor.MoveNext(_filter, _atHistograms, to))
+        if (cursor.MoveNext(_filter, _part, to))
             _open.Enqueue(cursor, cursor);
         else
             _free.Push(cursor);

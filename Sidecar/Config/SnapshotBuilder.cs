@@ -130,6 +130,9 @@ internal sealed class SnapshotBuilder
         return slot;
     }
 
+    /// <summary>Hears who takes a route configuration by name: its name, the connection manager's stat_prefix. Stats asked for then are the listener's.</summary>
+    internal Action<string, string>? RouteUse { get; set; }
+
     /// <summary>The stable slot of a cluster.</summary>
     internal ClusterRef Cluster(string name) => _clusterSlots.Intern(name);
 
@@ -518,7 +521,11 @@ internal sealed class SnapshotBuilder
         return RouteSlot(name);
     }
 
-    private void NoteRouteUse(RouteUse use) => _namedRoutes[use.Name] = new RouteRef(use.Name, use.FetchTimeoutMs);
+    private void NoteRouteUse(RouteUse use)
+    {
+        _namedRoutes[use.Name] = new RouteRef(use.Name, use.FetchTimeoutMs);
+        RouteUse?.Invoke(use.Name, use.StatPrefix);
+    }
 
     private void DiscoverFilter(string name, WireCore.ConfigSource source, bool waits, DiscoveredFilterSlot slot, ConfigScope scope)
     {

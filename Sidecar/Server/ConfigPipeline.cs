@@ -37,6 +37,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private readonly HashSet<string> _confirmed = [];
     private readonly Dictionary<string, string> _versions = [];
     private readonly ErrorLog _errors = new();
+    private readonly RouteSubscriptions _routes;
     private DiscoverySource? _source;
     private NamedSubscriptions? _named;
     private LastGoodFile? _lastGood;
@@ -62,6 +63,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _stats = stats;
         _workers = workers;
         _builder = new SnapshotBuilder(stats, workers.Count, nodeId, () => loop.UnixMs);
+        _routes = new RouteSubscriptions(loop, stats);
         _sockets = new ListenerSockets(workers.Count);
         Warming = new Warming(loop, _builder, stats, _sockets, workers.Count, drainTimeMs) { Ready = Flush };
         ControlClusters = new Clusters(loop, stats.ControlWriter, random, PeerChecks.OwnCalls);
@@ -238,6 +240,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _phase = StartPhase.Clusters;
         Warming.Discovers = true;
         Warming.HoldsListeners = true;
+        _builder.RouteUse = _routes.Name;
     }
 
     /// <summary>What is taken by name may be asked for, wherever a configuration says it comes from. Before the first configuration is taken.</summary>
@@ -300,6 +303,8 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             HearNamed(update, origin, result);
         else if (!isWildcard)
             Warming.GiveUp(update.TypeUrl, removed);
+        if (update.TypeUrl == ResourceTypes.RouteConfiguration)
+            _routes.OnAnswer(update, RefusedNames(update.TypeUrl, result), result.Accepted);
         AddBindErrors(result);
         record.OnTaken(result);
 
@@ -332,10 +337,15 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     {
         if (_named is null)
             return;
+        Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, RefusedNames(update.TypeUrl, result)));
+    }
+
+    private static HashSet<string> RefusedNames(string typeUrl, SnapshotBuilder.Result result)
+    {
         var refused = new HashSet<string>();
-        foreach (var rejection in Rejected(update.TypeUrl, result))
+        foreach (var rejection in Rejected(typeUrl, result))
             refused.Add(rejection.Name);
-        Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, refused));
+        return refused;
     }
 
     /// <summary>A resource that is taken by name has not come in time.</summary>
@@ -352,8 +362,16 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _listenersAnswered |= typeUrl == ResourceTypes.Listener && names.Count == 0;
         if (typeUrl == ResourceTypes.ClusterLoadAssignment)
             Warming.CountFetchTimeouts(names);
+        if (typeUrl == ResourceTypes.RouteConfiguration)
+            _routes.OnFetchTimeout(names);
         Warming.GiveUp(typeUrl, names);
         Advance();
+    }
+
+    public void OnFailure(string typeUrl)
+    {
+        if (typeUrl == ResourceTypes.RouteConfiguration)
+            _routes.OnFailure();
     }
 
     public void OnExpired(string typeUrl, IReadOnlyList<string> names) => Expire(typeUrl, names, IsNamed(typeUrl) ? ResourceOrigins.Ads : "");
@@ -429,6 +447,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (Warming.RouteNamesChanged)
         {
             Warming.RouteNamesChanged = false;
+            _routes.Set(Warming.RouteNames);
             _source.Subscribe(ResourceTypes.RouteConfiguration, wildcard: false, [.. Warming.RouteNames], Warming.RouteFetchTimeoutMs);
         }
     }

@@ -213,15 +213,8 @@ internal sealed class NamedSubscriptions : ITimerOwner
             bool isRefused = refused.Contains(name) || version is null && !Contains(update.Removed, name);
             if (update.TypeUrl == ResourceTypes.Extension && (isRefused || version is not null))
                 entry.OwnStats.Inc(isRefused ? ExtensionStats.ConfigFail : ExtensionStats.ConfigReload);
-            if (!entry.IsAds)
-                return;
-            entry.Stats.Inc(SubscriptionStats.UpdateAttempt);
-            entry.Stats.Inc(isRefused ? SubscriptionStats.UpdateRejected : SubscriptionStats.UpdateSuccess);
-            if (isRefused || version is null)
-                return;
-            entry.Stats.Set(SubscriptionStats.UpdateTime, _loop.UnixMs);
-            entry.Stats.Record(SubscriptionStats.UpdateDuration, (_loop.NowNs - update.ReceivedNs) / 1_000_000);
-            SubscriptionStats.SetVersion(entry.Stats, version);
+            if (entry.IsAds)
+                SubscriptionStats.Count(entry.Stats, isRefused, version, _loop, update.ReceivedNs);
         }
     }
 

@@ -21,6 +21,11 @@ internal interface IDiscoveryTarget
     /// <summary>The time to live of these resources is over: they count as removed.</summary>
     void OnExpired(string typeUrl, IReadOnlyList<string> names);
 
+    /// <summary>A source of this type has ended without an answer: for who counts that where its resources are used.</summary>
+    void OnFailure(string typeUrl)
+    {
+    }
+
     /// <summary>The stream to a control plane is up, or it ended, and why. While there is none, what is there goes on serving.</summary>
     void OnConnection(bool connected, string reason);
 }

@@ -175,7 +175,8 @@ internal sealed class GrpcSource : SubscribingSource
             GiveUp(GrpcStatus.Internal, $"a message is no {(_config.IsDelta ? "DeltaDiscoveryResponse" : "DiscoveryResponse")}: {_reader.Problem}");
             return;
         }
-        _controlPlane = response.ControlPlane.Length > 0 ? response.ControlPlane : _controlPlane;
+        if (response.ControlPlane.Length > 0)
+            _stats.SetText(ControlPlaneStats.Identifier, _controlPlane = response.ControlPlane);
         var subscription = Find(response.TypeUrl);
         if (subscription is null)
         {

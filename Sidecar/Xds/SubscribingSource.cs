@@ -188,8 +188,10 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
     {
         foreach (var subscription in _subscriptions.Values)
         {
-            if (subscription.HasInterest)
-                subscription.Stats?.Inc(SubscriptionStats.UpdateFailure);
+            if (!subscription.HasInterest)
+                continue;
+            subscription.Stats?.Inc(SubscriptionStats.UpdateFailure);
+            _target.OnFailure(subscription.TypeUrl);
         }
     }
 

@@ -1,7 +1,9 @@
 namespace Sidecar.Telemetry.Stats;
 
-/// <summary>What a stat measures: a counter only grows, a gauge is a level, a histogram a distribution of milliseconds or bytes.</summary>
-internal enum StatKind : byte { Counter, Gauge, Histogram }
+/// <summary>
+/// What a stat measures: a counter only grows, a gauge is a level, a histogram a distribution of milliseconds or bytes; a text is what somebody said last.
+/// </summary>
+internal enum StatKind : byte { Counter, Gauge, Histogram, Text }
 
 /// <summary>One stat of an owner: its last name segments as Envoy spells them (for example <c>upstream_rq_total</c>), and its kind.</summary>
 internal readonly record struct StatDefinition(string Name, StatKind Kind = StatKind.Counter)

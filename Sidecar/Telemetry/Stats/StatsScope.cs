@@ -11,6 +11,7 @@ internal sealed class StatsCells
     private readonly StatsSchema _schema;
     private long[] _values;
     private Histogram?[]? _histograms;
+    private string?[]? _texts;
 
     internal StatsCells(StatsSchema schema) : this(schema, schema.Count)
     {
@@ -37,6 +38,9 @@ internal sealed class StatsCells
 
     internal Histogram? Histogram(int stat) => _histograms?[stat];
 
+    /// <summary>Null until it was set.</summary>
+    internal string? Text(int stat) => _texts?[stat];
+
     // Some twenty times a request: inline, but for the growth.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private ref long At(int stat)
@@ -62,6 +66,9 @@ internal sealed class StatsCells
         _histograms ??= new Histogram?[_schema.Count];
         (_histograms[stat] ??= new Histogram()).Record(value);
     }
+
+    /// <summary>Sets a text. Control loop only, as is what reads it.</summary>
+    internal void SetText(int stat, string text) => (_texts ??= new string?[_schema.Count])[stat] = text;
 }
 
 /// <summary>
@@ -114,6 +121,9 @@ internal sealed class StatsScope
             sum += cells?.Value(stat) ?? 0;
         return sum;
     }
+
+    /// <summary>The control loop's text; null until it was set.</summary>
+    internal string? Text(int stat) => _cells[^1]?.Text(stat);
 
     /// <summary>Something was recorded in a histogram.</summary>
     internal bool HasHistogram(int stat)
