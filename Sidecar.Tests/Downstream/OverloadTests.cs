@@ -145,7 +145,7 @@ public sealed class OverloadTests
     {
         for (int periods = 0; periods < 2; periods++)
         {
-            while (!memory.GiveBack())
+            while (!memory.GiveBack(isTight: true))
             {
             }
         }

@@ -163,6 +163,61 @@ public sealed class EventLoopTests
     }
 
     [Fact]
+    public void AfterEvent_ComesBetweenTheEventsOfATurn_WorkBeforeRecycling()
+    {
+        using TestLoop test = new();
+        List<string> order = [];
+        var pairs = new (int Fd, TestPeer Peer, Probe Probe)[2];
+        LoopWork end = new(new Worker(_ => order.Add("flush")));
+        for (int i = 0; i < pairs.Length; i++)
+        {
+            LoopWork second = new(new Worker(_ => order.Add("second work")));
+            LoopWork first = new(new Worker(_ =>
+            {
+                order.Add("work");
+                test.Loop.RunAfterEvent(second);
+            }));
+            (int fd, TestPeer peer) = Pair();
+            Probe probe = new(_ =>
+            {
+                test.Loop.RunAtTurnEnd(end);
+                test.Loop.RecycleAfterEvent(new Releasable(() => order.Add("recycled")));
+                test.Loop.RunAfterEvent(first);
+                test.Loop.RunAfterEvent(first); // once
+                order.Add("event");
+            });
+            pairs[i] = (fd, peer, probe);
+            test.Loop.Register(fd, probe, EpollEvents.Connection);
+        }
+        test.Step();
+        string[] one = ["event", "work", "second work", "recycled"];
+        Assert.Equal([.. one, .. one, "flush"], order);
+        foreach (var (fd, peer, probe) in pairs)
+        {
+            test.Loop.Unregister(fd, probe, closing: true);
+            Sockets.Close(fd);
+            peer.Dispose();
+        }
+    }
+
+    [Fact]
+    public void AfterEvent_FollowsMessagesTimersAndWork_Too()
+    {
+        using TestLoop test = new();
+        List<string> order = [];
+        Releasable Recycled(string of) => new(() => order.Add(of));
+        test.Loop.RunNextTurn(new LoopWork(new Worker(_ => test.Loop.RecycleAfterEvent(Recycled("pending")))));
+        test.Loop.RunNextTurn(new LoopWork(new Worker(_ => order.Add("second"))));
+        test.Loop.Post(() => test.Loop.RecycleAfterEvent(Recycled("mail")));
+        test.Loop.Post(() => order.Add("second mail"));
+        test.Loop.Schedule(new LoopTimer(new Alarm(_ => test.Loop.RecycleAfterEvent(Recycled("timer")))), 1);
+        test.Loop.RunAtTurnEnd(new LoopWork(new Worker(_ => test.Loop.RecycleAfterEvent(Recycled("flush")))));
+        test.Loop.RunAtTurnEnd(new LoopWork(new Worker(_ => order.Add("second flush"))));
+        test.Advance(1);
+        Assert.Equal(["pending", "second", "mail", "second mail", "timer", "flush", "second flush"], order);
+    }
+
+    [Fact]
     public void WorkThatQueuesItself_GetsABoundedShareOfATurn()
     {
         using TestLoop test = new();
@@ -181,11 +236,20 @@ public sealed class EventLoopTests
             if (!stop)
                 test.Loop.RunAtTurnEnd(ticket);
         }));
+        int after = 0;
+        LoopWork afterEvent = new(new Worker(ticket =>
+        {
+            after++;
+            if (!stop)
+                test.Loop.RunAfterEvent(ticket);
+        }));
         test.Loop.RunNextTurn(next);
         test.Loop.RunAtTurnEnd(end);
+        test.Loop.Post(() => test.Loop.RunAfterEvent(afterEvent));
         test.Step();
         Assert.Equal(1, pending);
         Assert.InRange(flushes, 1, 8);
+        Assert.InRange(after, 1, 8 * 10);
         Assert.True(test.Loop.HasPending);
         test.Step();
         Assert.Equal(2, pending);
@@ -202,6 +266,8 @@ public sealed class EventLoopTests
         test.Loop.Cancel(work);
         Assert.False(work.IsQueued);
         test.Loop.RunAtTurnEnd(work);
+        test.Loop.Cancel(work);
+        test.Loop.RunAfterEvent(work);
         test.Loop.Cancel(work);
         test.Step();
     }

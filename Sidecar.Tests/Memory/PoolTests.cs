@@ -49,7 +49,7 @@ public class PoolTests
     }
 
     [Fact]
-    public void Burst_IsLetGo_AfterTwoPeriodsWithoutUse()
+    public void Burst_IsLetGo_AfterManyPeriodsWithoutUse()
     {
         var pool = NewPool(16);
         var held = new Stack<object>();
@@ -58,7 +58,10 @@ public class PoolTests
         while (held.TryPop(out object? item))
             pool.Return(item);
         Assert.Equal(5000, pool.FreeCount);
-        for (int i = 0; i < 3 * PeriodReturns; i++)
+        for (int i = 0; i < RecentNeed.QuietPeriodsMin * PeriodReturns; i++)
+            pool.Return(pool.Rent());
+        Assert.Equal(5000, pool.FreeCount);
+        for (int i = 0; i < PeriodReturns; i++)
             pool.Return(pool.Rent());
         Assert.Equal(16, pool.FreeCount);
         Assert.Equal(5000, _made);

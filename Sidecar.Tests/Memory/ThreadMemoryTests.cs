@@ -84,20 +84,58 @@ public sealed class ThreadMemoryTests
     });
 
     [Fact]
-    public void GiveBack_LeavesWhatTheLastTwoPeriodsNeeded() => OnOwnThread(memory =>
+    public void GiveBack_WhereMemoryIsShort_LeavesWhatTheLastTwoPeriodsNeeded() => OnOwnThread(memory =>
     {
         var slab = new Slab(1000);
         Rent(slab.Rent, 100).ForEach(slab.Return);
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
         Assert.Equal(100_000, memory.FreeBytes);
         var used = Rent(slab.Rent, 30);
         used.ForEach(slab.Return);
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
         Assert.Equal(100_000, memory.FreeBytes);
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
         Assert.Equal(30_000, memory.FreeBytes);
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
         Assert.Equal(0, memory.HeldBytes);
+        GC.KeepAlive(slab);
+    });
+
+    // Traffic that needs now more, now half of it, and has pauses of almost the time after which something goes.
+    [Fact]
+    public void GiveBack_LeavesWhatSteadyTrafficNeeds() => OnOwnThread(memory =>
+    {
+        var slab = new Slab(1000);
+        var pool = new Pool<byte[]>(() => new byte[1000], keptMin: 1);
+        var random = new Random(7);
+        Rent(slab.Rent, 200).ForEach(slab.Return);
+        Rent(pool.Rent, 200).ForEach(pool.Return);
+        long grown = memory.GrownBytes;
+        for (int round = 0; round < 50; round++)
+        {
+            int count = random.Next(101, 201);
+            Rent(slab.Rent, count).ForEach(slab.Return);
+            Rent(pool.Rent, count).ForEach(pool.Return);
+            for (int pause = random.Next(RecentNeed.QuietPeriodsMin); pause >= 0; pause--)
+                Assert.True(memory.GiveBack(isTight: false));
+        }
+        Assert.Equal(grown, memory.GrownBytes);
+        GC.KeepAlive(slab);
+    });
+
+    [Fact]
+    public void GiveBack_LeavesTwiceWhatALongQuietTimeNeeded() => OnOwnThread(memory =>
+    {
+        var slab = new Slab(1000);
+        Rent(slab.Rent, 200).ForEach(slab.Return);
+        Assert.True(memory.GiveBack(isTight: false));
+        for (int period = 1; period <= RecentNeed.QuietPeriodsMin; period++)
+        {
+            Assert.Equal(200_000, memory.FreeBytes);
+            Rent(slab.Rent, period == 5 ? 60 : 20).ForEach(slab.Return);
+            Assert.True(memory.GiveBack(isTight: false));
+        }
+        Assert.Equal(2 * 60_000, memory.FreeBytes);
         GC.KeepAlive(slab);
     });
 
@@ -107,10 +145,10 @@ public sealed class ThreadMemoryTests
         var pool = new Pool<byte[]>(() => new byte[1000], keptMin: 1000);
         var items = Rent(pool.Rent, 100);
         items.GetRange(0, 60).ForEach(pool.Return);
-        memory.GiveBack();
-        memory.GiveBack();
+        memory.GiveBack(isTight: true);
+        memory.GiveBack(isTight: true);
         Assert.Equal(60, pool.FreeCount);
-        memory.GiveBack();
+        memory.GiveBack(isTight: true);
         Assert.Equal(0, pool.FreeCount);
         Assert.InRange(memory.HeldBytes, 40_000, 42_000);
     });
@@ -122,12 +160,12 @@ public sealed class ThreadMemoryTests
         var second = new Slab(16);
         foreach (var slab in new[] { first, second })
             Rent(slab.Rent, 6000).ForEach(slab.Return);
-        Assert.True(memory.GiveBack());
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
+        Assert.True(memory.GiveBack(isTight: true));
         int calls = 1;
         long before = memory.HeldBytes;
         Assert.Equal(2 * 6000 * 16, before);
-        while (!memory.GiveBack())
+        while (!memory.GiveBack(isTight: true))
         {
             calls++;
             Assert.InRange(before - memory.HeldBytes, 0, ThreadMemory.GiveBackItemsMax * 16);
@@ -161,7 +199,7 @@ public sealed class ThreadMemoryTests
         MakeAndForget();
         GC.Collect();
         Assert.Equal(0, memory.HeldBytes);
-        Assert.True(memory.GiveBack());
+        Assert.True(memory.GiveBack(isTight: true));
 
         static void MakeAndForget() => new Slab(1000).Rent();
     });

@@ -277,7 +277,7 @@ internal sealed class HttpConnection : ConnectionHandler, ITimerOwner, IReleasab
     /// <summary>The last open exchange is over.</summary>
     internal void OnStreamsEnded() => _idleSinceMs = Loop.NowMs;
 
-    /// <summary>Sends what the codec wrote, and sees whether it is through, at the end of this turn.</summary>
+    /// <summary>Sends what the codec wrote, and sees whether it is through, when the present event is over at the earliest.</summary>
     internal void Settle() => _session?.Settle();
 
     /// <summary>The codec has been fed: a head is timed from its first byte to its last; a connection between requests is the idle timeout's.</summary>

@@ -29,7 +29,8 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
     private readonly EventLoop _loop;
 
     // Codecs outlive connections, so they write to a chain of their own, which moves to the connection (blocks are relinked) once at the end of the
-    // turn: a burst of small frames from many streams costs one send.
+    // turn: a burst of small frames from many streams costs one send. HTTP/1 answers one request at a time, so nothing is won by waiting for other events:
+    // it sends when its own is over, out of a block that then serves the next.
     private readonly BufferChain _output;
     private readonly LoopWork _settle;
     private LoopWork? _moreInput;
@@ -138,8 +139,14 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
         return result.Consumed;
     }
 
-    /// <summary>Sends what the codec wrote, and sees whether it is through, at the end of this turn.</summary>
-    internal void Settle() => _loop.RunAtTurnEnd(_settle);
+    /// <summary>Sends what the codec wrote, and sees whether it is through, at the end of this turn (HTTP/2) or event.</summary>
+    internal void Settle()
+    {
+        if (IsHttp2)
+            _loop.RunAtTurnEnd(_settle);
+        else
+            _loop.RunAfterEvent(_settle);
+    }
 
     /// <summary>What the codec wrote goes to the connection.</summary>
     internal void MoveOutput()

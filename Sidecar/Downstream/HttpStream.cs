@@ -20,7 +20,7 @@ namespace Sidecar.Downstream;
 ///   codec ◀── SendHead/SendBody/SendTrailers ── filter 0 ◀ filter 1 ◀ … ◀ router
 /// </code>
 /// A filter may stop either direction; what waits is a <see cref="HeldMessage"/>. Whatever ends the stream, the filters hear OnStreamEnd once and the
-/// object goes back to the pool when the turn is over.
+/// object goes back to the pool when the event is over.
 /// </summary>
 /// <remarks>Worker-owned, pooled by its connection manager together with the filters it was built with.</remarks>
 internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
@@ -730,8 +730,8 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
         stats.Record(HttpStats.RqTime, _info.EndMs - _info.StartMs);
         if (_isUpgrade && _responseSent)
             stats.Dec(HttpStats.CxUpgradesActive);
-        // Frames of this stream may still be on the stack; it is used again when the turn is over.
-        _loop.Release(this);
+        // Frames of this stream may still be on the stack; it is used again when the event is over.
+        _loop.RecycleAfterEvent(this);
     }
 
     private void EndFilter(HttpFilter filter)

@@ -2,7 +2,7 @@ using System;
 
 namespace Sidecar.Loop;
 
-/// <summary>Objects that ended in this turn, kept apart until no event of the turn can name them.</summary>
+/// <summary>Objects that ended in this turn, kept apart until no event of the turn, or no frame of the event, can name them.</summary>
 /// <remarks>Worker-owned.</remarks>
 internal sealed class DeferredRelease
 {

@@ -19,6 +19,8 @@ namespace Sidecar.Loop;
 ///   flush     RunAtTurnEnd                     at most FlushRounds rounds of what the round before queued
 ///   release   objects that ended in this turn
 /// </code>
+/// Behind each event, message and piece of work, and behind the timers, comes what need not wait for the turn's end, RunAfterEvent and RecycleAfterEvent: with
+/// a thousand requests in a turn, buffers and objects of one serve the next while the processor's caches still have them.
 /// Every phase is bounded, so one connection, timer or sender in an endless mood costs the others a share, not the worker:
 /// what is left over makes the next wait return at once.
 /// </summary>
@@ -63,7 +65,9 @@ internal sealed class EventLoop : IDisposable
     private readonly TimerWheel _timers;
     private readonly WorkQueue _nextTurn = new(WorkQueueId.NextTurn);
     private readonly WorkQueue _turnEnd = new(WorkQueueId.TurnEnd);
+    private readonly WorkQueue _afterEvent = new(WorkQueueId.AfterEvent);
     private readonly DeferredRelease _released = new();
+    private readonly DeferredRelease _recycled = new();
 
     /// <summary>Slots come in blocks that are never copied: the table of ten thousand connections has neither slack nor outgrown copies of itself.</summary>
     private const int SlotsPerBlock = 256;
@@ -145,7 +149,7 @@ internal sealed class EventLoop : IDisposable
     public int TimerCount => _timers.Count;
 
     /// <summary>Something waits that needs no event: the next turn will not sleep.</summary>
-    public bool HasPending => !_nextTurn.IsEmpty || !_turnEnd.IsEmpty || !_mailbox.IsEmpty || _timers.HasOverdue || !_released.IsEmpty;
+    public bool HasPending => !_nextTurn.IsEmpty || !_turnEnd.IsEmpty || !_afterEvent.IsEmpty || !_mailbox.IsEmpty || _timers.HasOverdue || !_released.IsEmpty;
 
     // ---- descriptors ----------------------------------------------------------------------------------------
 
@@ -222,6 +226,17 @@ internal sealed class EventLoop : IDisposable
     }
 
     /// <summary>
+    /// Calls back when the event under way has been dealt with and nothing of it is on the stack any more: for writes that no other event of this turn adds to.
+    /// Queued already: nothing happens.
+    /// </summary>
+    public void RunAfterEvent(LoopWork work)
+    {
+        Debug.Assert(IsCurrent, "a loop is used by its own thread");
+        if (!work.IsQueued)
+            _afterEvent.Add(work);
+    }
+
+    /// <summary>
     /// Calls back when every ready descriptor has had its turn: for work that would starve the others if it went on now. Asked for
     /// by an event, that is the pending phase of this turn; asked for later, that of the next. Queued already: nothing happens.
     /// </summary>
@@ -236,11 +251,21 @@ internal sealed class EventLoop : IDisposable
     public void Cancel(LoopWork work)
     {
         if (work.IsQueued)
-            (work.Queue == WorkQueueId.TurnEnd ? _turnEnd : _nextTurn).Remove(work);
+            QueueOf(work).Remove(work);
     }
+
+    private WorkQueue QueueOf(LoopWork work) => work.Queue switch
+    {
+        WorkQueueId.TurnEnd => _turnEnd,
+        WorkQueueId.AfterEvent => _afterEvent,
+        _ => _nextTurn,
+    };
 
     /// <summary>Hands over an object that ended, to be recycled when this turn is over.</summary>
     public void Release(IReleasable item) => _released.Add(item);
+
+    /// <summary>As <see cref="Release"/>, for an object that no other event of this turn can name: recycled as soon as nothing of the present event is on the stack.</summary>
+    public void RecycleAfterEvent(IReleasable item) => _recycled.Add(item);
 
     /// <summary>Gives the loop a message. Any thread.</summary>
     public void Post(LoopMessage message)
@@ -290,20 +315,33 @@ internal sealed class EventLoop : IDisposable
         long startNs = ReadClock();
 
         for (int i = 0; ready.Ok && i < (int)ready.Value; i++)
+        {
             Dispatch(_epoll.Token(i), _epoll.Events(i));
+            AfterEvent();
+        }
 
         for (int queued = _nextTurn.Count; queued > 0 && _nextTurn.Take() is { } work; queued--)
+        {
             CallWork(work);
+            AfterEvent();
+        }
 
         for (int i = 0; i < MessagesPerTurn && _mailbox.Take() is { } message; i++)
+        {
             CallMessage(message);
+            AfterEvent();
+        }
 
         _timers.Advance(_nowMs, TimersPerTurn, this);
+        AfterEvent();
 
         for (int round = 0; round < FlushRounds && !_turnEnd.IsEmpty; round++)
         {
             for (int queued = _turnEnd.Count; queued > 0 && _turnEnd.Take() is { } work; queued--)
+            {
                 CallWork(work);
+                AfterEvent();
+            }
         }
 
         while (_released.Take() is { } item)
@@ -318,6 +356,25 @@ internal sealed class EventLoop : IDisposable
         long turnUs = (ReadClock() - startNs) / 1000;
         if (turnUs > Volatile.Read(ref _longestTurnUs))
             Volatile.Write(ref _longestTurnUs, turnUs);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void AfterEvent()
+    {
+        if (!_afterEvent.IsEmpty || !_recycled.IsEmpty)
+            EndEvent();
+    }
+
+    // Work first: it may be about what ended, and end more. Bounded as the flush is; what is left over comes behind the next event.
+    private void EndEvent()
+    {
+        for (int round = 0; round < FlushRounds && !_afterEvent.IsEmpty; round++)
+        {
+            for (int queued = _afterEvent.Count; queued > 0 && _afterEvent.Take() is { } work; queued--)
+                CallWork(work);
+        }
+        while (_recycled.Take() is { } item)
+            CallRelease(item);
     }
 
     /// <summary>Closes the loop's own descriptors. Handlers still registered are their owners' to close.</summary>

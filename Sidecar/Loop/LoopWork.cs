@@ -19,15 +19,15 @@ internal interface IFaultable
     void OnFault();
 }
 
-/// <summary>Something that may be named by events of the current turn, and so is recycled only after it.</summary>
+/// <summary>Something that may be named by frames of the current event, or by events of the current turn, and so is recycled only after it.</summary>
 internal interface IReleasable
 {
-    /// <summary>End of the turn: nothing in the loop refers to you any more.</summary>
+    /// <summary>End of the turn, or of the event: nothing in the loop refers to you any more.</summary>
     void OnRelease();
 }
 
 /// <summary>
-/// A ticket for <see cref="EventLoop.RunAtTurnEnd"/> or <see cref="EventLoop.RunNextTurn"/>: made once by its owner,
+/// A ticket for <see cref="EventLoop.RunAfterEvent"/>, <see cref="EventLoop.RunAtTurnEnd"/> or <see cref="EventLoop.RunNextTurn"/>: made once by its owner,
 /// queued any number of times without allocating, in one queue at a time. <c>kind</c> tells an owner's tickets apart.
 /// </summary>
 /// <remarks>Worker-owned.</remarks>
@@ -45,7 +45,7 @@ internal sealed class LoopWork(IWorkOwner owner, int kind = 0)
 }
 
 /// <summary>Which of the loop's queues a ticket waits in.</summary>
-internal enum WorkQueueId : byte { None, NextTurn, TurnEnd }
+internal enum WorkQueueId : byte { None, NextTurn, TurnEnd, AfterEvent }
 
 /// <summary>Tickets in the order they were queued. A ring and not a linked list: every request passes several times, and a link is a store the collector wants to know of.</summary>
 /// <remarks>Worker-owned.</remarks>

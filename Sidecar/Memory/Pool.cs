@@ -4,8 +4,8 @@ using System.Runtime.CompilerServices;
 namespace Sidecar.Memory;
 
 /// <summary>
-/// Objects of one kind kept for reuse by one worker: <see cref="KeptMin"/> of them for good, and as many as were out at once lately, so that steady
-/// traffic of any width makes none, while what only a burst needed goes back to the garbage collector.
+/// Objects of one kind kept for reuse by one worker: <see cref="KeptMin"/> of them for good, and as many as were out at once lately
+/// (<see cref="RecentNeed"/>), so that steady traffic of any width makes none, while what only a burst needed goes back to the garbage collector.
 /// </summary>
 /// <remarks>Worker-owned, no locks. Who returns an object has reset it.</remarks>
 internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : IMemoryKeeper where T : class
@@ -25,11 +25,9 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
     private Place[] _free = [];
     private int _freeCount;
     private int _rented;
-    private int _rentedPeak;            // of this period
-    private int _rentedPeakBefore;      // of the one before
+    private RecentNeed _need;
     private int _returns;
     private readonly int _keptMin = keptMin;
-    private int _limit = keptMin;       // on free ones: the largest of the three
     private int _itemBytes;
     private bool _isKnown;
 
@@ -41,9 +39,7 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
 
     internal T Rent()
     {
-        int rented = ++_rented;
-        if (rented > _rentedPeak)
-            SetPeak(rented);
+        _need.Note(++_rented);
         int last = _freeCount - 1;
         var free = _free;
         if ((uint)last >= (uint)free.Length)
@@ -60,7 +56,7 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
         if (++_returns >= PeriodReturns)
             EndPeriod();
         int count = _freeCount;
-        if (count >= _limit)
+        if (count >= FreeLimit)
             return;
         var free = _free;
         if ((uint)count >= (uint)free.Length)
@@ -69,11 +65,7 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
         _freeCount = count + 1;
     }
 
-    private void SetPeak(int rented)
-    {
-        _rentedPeak = rented;
-        _limit = Math.Max(_keptMin, Math.Max(_rentedPeak, _rentedPeakBefore));
-    }
+    private int FreeLimit => Math.Max(_keptMin, _need.Kept);
 
     private Place[] Grow()
     {
@@ -82,11 +74,11 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
     }
 
     /// <summary>Nothing is kept for good.</summary>
-    public int GiveBack(int itemsMax)
+    public int GiveBack(int itemsMax, bool isTight)
     {
-        int need = Math.Max(_rentedPeak, _rentedPeakBefore);
-        TurnPeriod();
-        int count = Math.Min(itemsMax, _freeCount - (need - _rented));
+        _returns = 0;
+        _need.EndPeriod(_rented, isTight);
+        int count = Math.Min(itemsMax, _freeCount - (_need.Kept - _rented));
         for (int i = 0; i < count; i++)
             _free[--_freeCount].Item = null;
         if (count > 0 && _freeCount < _free.Length / 4)
@@ -96,16 +88,10 @@ internal sealed class Pool<T>(Func<T> create, int keptMin = Pool<T>.KeptMin) : I
 
     private void EndPeriod()
     {
-        TurnPeriod();
-        while (_freeCount > _limit)
-            _free[--_freeCount].Item = null;
-    }
-
-    private void TurnPeriod()
-    {
         _returns = 0;
-        _rentedPeakBefore = _rentedPeak;
-        SetPeak(_rented);
+        _need.EndPeriod(_rented);
+        while (_freeCount > FreeLimit)
+            _free[--_freeCount].Item = null;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

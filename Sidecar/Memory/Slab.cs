@@ -33,8 +33,8 @@ internal sealed class SlabBlock
 
 /// <summary>
 /// A worker's supply of pinned blocks of one size, with a free list. Blocks are made on demand and kept for reuse: <see cref="FreeBlocksMax"/>
-/// of them for good, and as many as were out at once lately, so that steady traffic of any width allocates nothing while a burst
-/// that has passed goes back to the garbage collector.
+/// of them for good, and as many as were out at once lately (<see cref="RecentNeed"/>), so that steady traffic of any width allocates nothing while
+/// a burst that has passed goes back to the garbage collector.
 /// </summary>
 /// <remarks>Worker-owned, no locks. Addresses are stable, so system calls take them without pinning.</remarks>
 internal sealed class Slab : IMemoryKeeper
@@ -54,8 +54,7 @@ internal sealed class Slab : IMemoryKeeper
     private SlabBlock? _free;
     private int _freeCount;
     private int _rentedCount;
-    private int _rentedPeak;            // since the last Trim
-    private int _rentedPeakBefore;      // in the period before that
+    private RecentNeed _need;
     private bool _isKnown;
 
     internal Slab(int blockSize = DefaultBlockSize, int freeBlocksMax = FreeBlocksMax)
@@ -75,8 +74,7 @@ internal sealed class Slab : IMemoryKeeper
 
     internal SlabBlock Rent()
     {
-        if (++_rentedCount > _rentedPeak)
-            _rentedPeak = _rentedCount;
+        _need.Note(++_rentedCount);
         var block = _free;
         if (block is null)
             return NewBlock();
@@ -101,25 +99,18 @@ internal sealed class Slab : IMemoryKeeper
         _freeCount++;
     }
 
-    /// <summary>A period is over: lets go of free blocks that neither it nor the one before had a use for. The loop calls it every few seconds.</summary>
+    /// <summary>A period is over: lets go of free blocks that there has been no use for. The loop calls it every few seconds.</summary>
     internal void Trim()
     {
-        EndPeriod();
+        _need.EndPeriod(_rentedCount);
         LetGo(_freeCount - FreeLimit);
     }
 
     /// <summary>As <see cref="Trim"/>, and nothing is kept for good.</summary>
-    public int GiveBack(int itemsMax)
+    public int GiveBack(int itemsMax, bool isTight)
     {
-        int need = Math.Max(_rentedPeak, _rentedPeakBefore);
-        EndPeriod();
-        return LetGo(Math.Min(itemsMax, _freeCount - (need - _rentedCount)));
-    }
-
-    private void EndPeriod()
-    {
-        _rentedPeakBefore = _rentedPeak;
-        _rentedPeak = _rentedCount;
+        _need.EndPeriod(_rentedCount, isTight);
+        return LetGo(Math.Min(itemsMax, _freeCount - (_need.Kept - _rentedCount)));
     }
 
     private int LetGo(int count)
@@ -134,7 +125,7 @@ internal sealed class Slab : IMemoryKeeper
         return Math.Max(0, count);
     }
 
-    private int FreeLimit => Math.Max(_freeBlocksMax, Math.Max(_rentedPeak, _rentedPeakBefore));
+    private int FreeLimit => Math.Max(_freeBlocksMax, _need.Kept);
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private SlabBlock NewBlock()

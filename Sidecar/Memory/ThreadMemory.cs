@@ -14,10 +14,11 @@ internal interface IMemoryKeeper
     /// <summary>Of these, what lies ready.</summary>
     long FreeBytes { get; }
 
-    /// <summary>A quiet period is over: lets go of what lies ready beyond the need of this period and the one before.</summary>
+    /// <summary>A period is over: lets go of what lies ready beyond the need of late (<see cref="RecentNeed"/>).</summary>
     /// <param name="itemsMax">The most to let go of in one call.</param>
+    /// <param name="isTight">Memory is short: the need of this period and the one before.</param>
     /// <returns>Items let go; <paramref name="itemsMax"/> when there may be more.</returns>
-    int GiveBack(int itemsMax);
+    int GiveBack(int itemsMax, bool isTight);
 }
 
 /// <summary>
@@ -111,14 +112,15 @@ internal sealed class ThreadMemory
     /// <summary>
     /// Ends a period for every keeper, from where the last call stopped, and lets go of at most <see cref="GiveBackItemsMax"/> items.
     /// </summary>
+    /// <param name="isTight">See <see cref="IMemoryKeeper.GiveBack"/>.</param>
     /// <returns>True when all keepers have been asked; false: call again, in another turn.</returns>
-    internal bool GiveBack()
+    internal bool GiveBack(bool isTight)
     {
         int left = GiveBackItemsMax;
         while (_nextKeeper < _keeperCount)
         {
             if (_keepers[_nextKeeper]!.TryGetTarget(out var keeper))
-                left -= keeper.GiveBack(left);
+                left -= keeper.GiveBack(left, isTight);
             if (left == 0)
                 return false;
             _nextKeeper++;

@@ -44,7 +44,7 @@ internal sealed class OverloadManager : ITimerOwner
     /// <summary>What is worth a collection in quiet times, at most; with a small budget less is.</summary>
     private const long WorthGivingBackBytesMax = 32 * 1024 * 1024;
 
-    /// <summary>A period of the keepers, in quiet times: what neither of two of them needed is let go.</summary>
+    /// <summary>A period of the keepers, in quiet times.</summary>
     internal const long PeriodMs = 5_000;
 
     /// <summary>Garbage that grows less than this from one look to the next is at rest.</summary>
@@ -402,13 +402,13 @@ internal sealed class OverloadManager : ITimerOwner
         if (FreeBytes >= WorthGivingBackBytes && _loop.NowMs - _lastPeriodMs >= (isTight ? ShrinkEveryMs : PeriodMs))
         {
             _lastPeriodMs = _loop.NowMs;
-            EndPeriods(() => { });
+            EndPeriods(isTight, () => { });
             return;
         }
         if (garbage < WorthGivingBackBytes || growth > RestBytes || _loop.NowMs - _lastCollectMs < GiveBackEveryMs)
             return;
         _isCollecting = true;
-        EndPeriods(() =>
+        EndPeriods(isTight, () =>
         {
             _isCollecting = false;
             long own = _gauge.AnonymousBytes;
@@ -417,30 +417,30 @@ internal sealed class OverloadManager : ITimerOwner
         });
     }
 
-    /// <summary>Has every thread let go of what two periods had no use for, each in turns of its own; the answer comes on the control loop.</summary>
-    private void EndPeriods(Action done)
+    /// <summary>Has every thread let go of what there has been no use for, each in turns of its own; the answer comes on the control loop.</summary>
+    private void EndPeriods(bool isTight, Action done)
     {
         int missing = _workers.Count;
         bool isOwn = true;
         foreach (var worker in _workers)
             isOwn &= worker.Loop.Memory != _loop.Memory;
         if (isOwn)
-            _loop.Memory.GiveBack();
+            _loop.Memory.GiveBack(isTight);
         foreach (var worker in _workers)
         {
             worker.Loop.Post(() =>
             {
                 worker.Loop.DropDisarmedTimers();
-                GiveBackOn(worker, () => _loop.Post(() => { if (--missing == 0) done(); }));
+                GiveBackOn(worker, isTight, () => _loop.Post(() => { if (--missing == 0) done(); }));
             });
         }
     }
 
-    private static void GiveBackOn(Worker worker, Action done)
+    private static void GiveBackOn(Worker worker, bool isTight, Action done)
     {
-        if (worker.Loop.Memory.GiveBack())
+        if (worker.Loop.Memory.GiveBack(isTight))
             done();
         else
-            worker.Loop.Post(() => GiveBackOn(worker, done));
+            worker.Loop.Post(() => GiveBackOn(worker, isTight, done));
     }
 }

@@ -15,7 +15,7 @@ namespace Sidecar.Upstream.Pools;
 /// </summary>
 /// <remarks>
 /// Worker-owned. Comes from its cluster's spares with a codec that is kept, and goes back at the end of the turn in which it closed.
-/// What the codec writes collects in a chain of its own and moves to the connection once, at the end of the turn.
+/// What the codec writes collects in a chain of its own, which is sent once: at the end of the turn in HTTP/2, which many streams write to, else of the event.
 /// </remarks>
 internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IWorkOwner, ITimerOwner, IReleasable, IFaultable
 {
@@ -52,6 +52,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private bool _inputPaused;
     private bool _noMoreStreams;
     private bool _feeding;
+    private bool _gathers;
     private long _connectStartMs;
     private long _connectedMs;
     private long _sentCounted;
@@ -154,6 +155,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     // Kept for the connection that comes after, which may be one of either protocol.
     private void ChooseCodec(HttpVersion protocol)
     {
+        _gathers = protocol == HttpVersion.Http2;
         ref var kept = ref protocol == HttpVersion.Http2 ? ref _http2Codec : ref _http1Codec;
         _codec = kept ??= ClientCodecs.Create(_loop, protocol, _output, _events, _cluster);
     }
@@ -207,7 +209,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _connection!.CloseAfterFlush();
     }
 
-    // ---- the turn's end: send, then see what the turn has made of the connection ------------------------------
+    // ---- the end of turn or event: send, then see what it has made of the connection ----------------------------
 
     public void OnWork(LoopWork work)
     {
@@ -235,8 +237,12 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
 
     private void ScheduleSettle()
     {
-        if (_state == State.Open)
+        if (_state != State.Open)
+            return;
+        if (_gathers)
             _loop.RunAtTurnEnd(_settle);
+        else
+            _loop.RunAfterEvent(_settle);
     }
 
     private void MoveOutput()

@@ -165,6 +165,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             return;
         _done = true;
         CancelTimers();
+        _loop.Cancel(_try.RetryWork);
         _try.Cancel(Failure.LocalReset);
         _retry.End();
         _kept.Clear();
