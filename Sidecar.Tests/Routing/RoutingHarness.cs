@@ -2,6 +2,7 @@ using System.Collections.Generic;
 using System.Linq;
 using System.Text;
 using Sidecar.Config;
+using Sidecar.Config.Routes;
 using Sidecar.Filters;
 using Sidecar.Http;
 using Sidecar.Memory;

@@ -28,7 +28,7 @@ internal static class ListenerTranslator
     /// <param name="scope">Where problems go.</param>
     internal static ListenerConfig? Translate(Wire.Listener wire, ListenerConfig? previous, ConfigScope scope)
     {
-        RejectUnsupported(wire, scope);
+        ReportUnsupported(wire, scope);
         int bufferLimit = (int)Math.Min(wire.PerConnectionBufferLimitBytes ?? Connection.DefaultHighWatermark, int.MaxValue);
         if (bufferLimit == 0)
             scope.Reject("per_connection_buffer_limit_bytes", "must be at least 1");
@@ -99,7 +99,7 @@ internal static class ListenerTranslator
         };
     }
 
-    private static void RejectUnsupported(Wire.Listener wire, ConfigScope scope)
+    private static void ReportUnsupported(Wire.Listener wire, ConfigScope scope)
     {
         if (wire.Name.Length == 0)
             scope.Reject("name", "must not be empty");

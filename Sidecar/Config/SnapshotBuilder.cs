@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using Google.Protobuf;
 using Sidecar.Config.Clusters;
+using Sidecar.Config.Routes;
 using Sidecar.Downstream;
 using Sidecar.Filters;
 using Sidecar.Net;

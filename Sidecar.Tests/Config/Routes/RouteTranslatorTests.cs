@@ -14,7 +14,7 @@ using Xunit;
 using static Sidecar.Tests.Routing.RoutingHarness;
 using WireRoute = Envoy.Config.Route.V3;
 
-namespace Sidecar.Tests.Config;
+namespace Sidecar.Tests.Config.Routes;
 
 public sealed class RouteTranslatorTests
 {

@@ -13,7 +13,7 @@ using WireCore = Envoy.Config.Core.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
 using WireRoute = Envoy.Config.Route.V3;
 
-namespace Sidecar.Tests.Config;
+namespace Sidecar.Tests.Config.Routes;
 
 /// <summary>
 /// No field of a route configuration is passed over in silence: each, set alone in a configuration that is otherwise in order, is either named in the report
