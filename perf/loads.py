@@ -27,7 +27,8 @@ def closed_loop(scenario, target, connections, seconds):
     url = f"http{'s' if extra.get('tls') else ''}://{target.address}:{target.port}/measured/path?with=query"
     if scenario["downstream"] == "h1":
         close = ["-H", "Connection: close"] if scenario["kind"] == "churn" else []
-        out = on_load_cpu(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", "user-agent: wrk", "-H", "accept: */*", "-H", "x-team: payments"] + close + [url], target.enter).stdout
+        fields = ["-H", "user-agent: wrk", "-H", "accept: */*", "-H", "x-team: payments"]
+        out = on_load_cpu(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"] + fields + close + [url], target.enter).stdout
         requests = re.search(r"(\d+) requests in", out)
         if not requests:
             return 1, 1

@@ -94,8 +94,8 @@ def h1_h1(bench):
     calls = ours.get("syscalls") if ours else None
     figures.append(Figure("system calls per request at saturation h1→h1", 4.2, 4.05, calls and calls["total"], note="" if calls else "strace is missing, or was not let in"))
     shares = [run["user_share"] * 100 for run in ours["runs"]] if ours else []
-    figures.append(Figure("user-space share of CPU per request h1→h1", 25, 15, statistics.median(shares) if shares else None, min(shares, default=None), max(shares, default=None), " %",
-                          note="" if shares else "Sidecar was not measured"))
+    share, spread = statistics.median(shares) if shares else None, (min(shares, default=None), max(shares, default=None))
+    figures.append(Figure("user-space share of CPU per request h1→h1", 25, 15, share, *spread, " %", note="" if shares else "Sidecar was not measured"))
     return figures
 
 
@@ -103,7 +103,8 @@ def h2_h2(bench):
     result = bench.measure(bench.cell("h2-h2"), ("sidecar", "haproxy", "nghttpx"))
     measured = {name: entry["median"]["cpu_us"] for name, entry in result["peers"].items() if name != "sidecar"}
     better = min(measured, key=measured.get, default="haproxy")
-    return [ratio(result, "CPU per request h2→h2, 10 connections × 32 streams, against the better of nghttpx and HAProxy", better, 0.85, 0.70, note=f"the better one is {better}")]
+    text = "CPU per request h2→h2, 10 connections × 32 streams, against the better of nghttpx and HAProxy"
+    return [ratio(result, text, better, 0.85, 0.70, note=f"the better one is {better}")]
 
 
 def against_haproxy(name, text, must, aim):
@@ -130,8 +131,8 @@ def paced_h1(bench):
     figure = ratio(result, "p99 at 60 % of HAProxy's saturation rate, against HAProxy", "haproxy", 1.0, 0.8, key="p99_ratio")
     if figure.value is not None:
         median = {name: entry["median"] for name, entry in result["peers"].items()}
-        figure.note = (f"{median['sidecar']['p99_us']:.0f} against {median['haproxy']['p99_us']:.0f} µs at {result['offered_rate']:.0f}/s in {len(result['peers']['sidecar']['runs'])} pairs; "
-                       f"the generator's own p99 {max(entry['late_p99_us'] for entry in median.values()):.0f} µs")
+        pairs = len(result["peers"]["sidecar"]["runs"])
+        figure.note = (f"{median['sidecar']['p99_us']:.0f} against {median['haproxy']['p99_us']:.0f} µs at {result['offered_rate']:.0f}/s in {pairs} pairs; the generator's own p99 {max(entry['late_p99_us'] for entry in median.values()):.0f} µs")
     return [figure]
 
 
@@ -160,7 +161,8 @@ def minute(bench):
         return [Figure(text, 0, 0, None, note=why) for text in ("GC collections during 60 s at saturation", "bytes allocated per request during 60 s at saturation")]
     requests = run["rate"] * MINUTE
     return [Figure("GC collections during 60 s at saturation", 0, 0, run["gc_collections"], note=f"{requests:.0f} requests"),
-            Figure("bytes allocated per request during 60 s at saturation", 0, 0, round(run["allocated_bytes"], 2), note=f"{run['allocated_bytes'] * requests:.0f} B in all")]
+            Figure("bytes allocated per request during 60 s at saturation", 0, 0, round(run["allocated_bytes"], 2),
+                   note=f"{run['allocated_bytes'] * requests:.0f} B in all")]
 
 
 def clusters(bench):
@@ -176,7 +178,8 @@ def clusters(bench):
             measured = json.load(file)[label]
     added = [kib / KIB for kib in measured["rss_added_kib"]]
     times = [ms / 1e3 for ms in measured["ms"]]
-    return [Figure(texts[0], 40, 25, statistics.median(added), min(added), max(added), " MiB"), Figure(texts[1], 0.6, 0.3, statistics.median(times), min(times), max(times), " s")]
+    return [Figure(texts[0], 40, 25, statistics.median(added), min(added), max(added), " MiB"),
+            Figure(texts[1], 0.6, 0.3, statistics.median(times), min(times), max(times), " s")]
 
 
 def start(bench):

@@ -92,7 +92,8 @@ class Pods:
         self.folder = tempfile.mkdtemp(prefix="sidecar-perf.")
         os.chmod(self.folder, 0o755)
         try:
-            self.caller, self.callee = (self.pod(f"sidecar-perf-{os.getpid()}-{MADE}-{role}", address) for role, address in (("caller", "10.244.7.1"), ("callee", "10.244.7.2")))
+            roles = (("caller", "10.244.7.1"), ("callee", "10.244.7.2"))
+            self.caller, self.callee = (self.pod(f"sidecar-perf-{os.getpid()}-{MADE}-{role}", address) for role, address in roles)
             run("ip", "-n", self.caller.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", self.callee.name)
             for pod in (self.caller, self.callee):
                 run("ip", "-n", pod.name, "address", "add", pod.address + "/24", "dev", "eth0")

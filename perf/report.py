@@ -54,7 +54,8 @@ def idle_table(result):
     lines = ["| peer | fresh RSS, PSS KiB | with the connections RSS, PSS KiB | anonymous B per connection | RSS B per connection |", "|---|---|---|---|---|"]
     for name, entry in result["peers"].items():
         fresh, held, each = entry["fresh_memory"], entry["idle_memory"], entry["median"]
-        lines.append(f"| {name} | {fresh['rss']}, {fresh['pss']} | {held['rss']}, {held['pss']} | {each['anonymous_bytes_per_connection']:.0f} | {each['rss_bytes_per_connection']:.0f} |")
+        lines.append(f"| {name} | {fresh['rss']}, {fresh['pss']} | {held['rss']}, {held['pss']} | {each['anonymous_bytes_per_connection']:.0f} "
+                     f"| {each['rss_bytes_per_connection']:.0f} |")
     return lines
 
 

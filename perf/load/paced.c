@@ -2,7 +2,7 @@
  * leave. A proxy that stalls is charged for everything it kept waiting (no coordinated omission).
  *   paced PROXY_PORT BACKEND_PORT RATE SECONDS CONNECTIONS BODY_BYTES
  * It is client and backend at once: one thread that never sleeps, so that nothing but the proxy has to be woken on a request's way,
- * and no scheduler stands between the two ends it plays. As root it is a real-time task with its memory locked.
+ * and no scheduler stands between the two ends it plays. As root it is a real-time task with its memory locked (not with PACED_REALTIME=0).
  * HTTP/1.1 with keep-alive. A request whose moment has come takes an idle connection; with none idle it waits, and its waiting counts.
  * The first second is a warm-up at the same rate. RATE 0 is a closed loop for SECONDS: how many can the proxy answer?
  *
@@ -189,6 +189,8 @@ static void connect_all(int port)
 /* Nothing of this machine comes between its turns: real time where it may, and no page to wait for. With one CPU the proxy needs it too. */
 static int become_real_time(void)
 {
+    const char *wish = getenv("PACED_REALTIME");
+    if (wish && strcmp(wish, "0") == 0) return 0;
     mlockall(MCL_CURRENT | MCL_FUTURE);
     struct sched_param first = { .sched_priority = 1 };
     return sysconf(_SC_NPROCESSORS_ONLN) > 1 && sched_setscheduler(0, SCHED_FIFO, &first) == 0;
@@ -238,7 +240,8 @@ int main(int argc, char **argv)
     int body = atoi(argv[6]);
     client_count = atoi(argv[5]);
     if (client_count < 1 || client_count > CLIENTS || body < 0 || body > BODY || rate < 0) fail("at most 10,000 connections, and bodies of 8 KiB");
-    response_bytes = (size_t)sprintf(response, "HTTP/1.1 200 OK\r\nserver: backend\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n", body);
+    response_bytes = (size_t)sprintf(response, "HTTP/1.1 200 OK\r\nserver: backend\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\n"
+        "content-length: %d\r\n\r\n", body);
     memset(response + response_bytes, 'x', (size_t)body);
     response_bytes += (size_t)body;
     skip = (int64_t)(rate * (double)WARM_UP / 1e9);

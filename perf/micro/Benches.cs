@@ -39,8 +39,11 @@ internal static class Benches
     [
         new("http1/exchange", Http1Exchange),
         new("http2/exchange", Http2Exchange),
-        new("hpack/encode/repeated", () => HpackEncode()),
-        new("hpack/decode/indexed", HpackDecode),
+        new("http2/frames", Http2Frames),
+        new("hpack/encode/repeated", () => HpackEncode(HpackEncoder.DefaultTableSize)),
+        new("hpack/encode/no-table", () => HpackEncode(0)),
+        new("hpack/decode/indexed", () => HpackDecode(HpackEncoder.DefaultTableSize)),
+        new("hpack/decode/no-table", () => HpackDecode(0)),
         new("headers/fill-get-set-remove", Headers),
         new("route/match/1-host", () => RouteMatch(1)),
         new("route/match/100-hosts", () => RouteMatch(100)),
@@ -49,6 +52,14 @@ internal static class Benches
         new("lb/least-request/10-hosts", () => Pick(LbPolicy.LeastRequest, 10)),
         new("lb/random/10-hosts", () => Pick(LbPolicy.Random, 10)),
         new("lb/round-robin/10000-hosts", () => Pick(LbPolicy.RoundRobin, 10_000)),
+        new("lb/round-robin/10-weighted-hosts", () => Pick(LbPolicy.RoundRobin, 10, weighted: true)),
+        new("lb/least-request/10-weighted-hosts", () => Pick(LbPolicy.LeastRequest, 10, weighted: true)),
+        new("lb/least-request/10000-hosts", () => Pick(LbPolicy.LeastRequest, 10_000)),
+        new("filters/pass-through/0", () => FilterChainBench.PassThrough(0)),
+        new("filters/pass-through/1", () => FilterChainBench.PassThrough(1)),
+        new("filters/pass-through/5", () => FilterChainBench.PassThrough(5)),
+        new("filters/cors", FilterChainBench.Cors),
+        new("filters/fault", FilterChainBench.Fault),
         new("stats/count", StatsCount),
         new("stats/histogram", StatsHistogram),
         new("slab/rent-return", SlabRent),
@@ -222,6 +233,34 @@ internal static class Benches
         internal override void OnSendReady() { }
     }
 
+    /// <summary>Frames alone: written, then read back and checked, without a codec.</summary>
+    private static Action Http2Frames()
+    {
+        var output = new BufferChain(new Slab());
+        var writer = new FrameWriter(output);
+        byte[] block = new byte[40], body = new byte[1024], read = new byte[2048];
+        return () =>
+        {
+            writer.WriteHeaders(1, block, endStream: false, Http2Settings.FrameSizeMin);
+            writer.WriteData(1, body, endStream: true);
+            writer.WriteWindowUpdate(0, body.Length);
+            writer.WritePing(block.AsSpan(0, 8), ack: true);
+            int length = (int)output.Length, at = 0, frames = 0;
+            output.CopyTo(read);
+            output.Clear();
+            writer.Reset();
+            for (; at < length; frames++)
+            {
+                var header = FrameHeader.Read(read.AsSpan(at));
+                if (FrameParser.Check(in header, Http2Settings.FrameSizeMin) != Http2Error.NoError)
+                    throw new InvalidOperationException("a frame was refused");
+                at += FrameHeader.Size + header.Length;
+            }
+            if (frames != 4 || at != length)
+                throw new InvalidOperationException("the frames did not pass");
+        };
+    }
+
     // ---- HPACK ----------------------------------------------------------------------------------------------
 
     private static RequestHead FilledHead()
@@ -238,9 +277,9 @@ internal static class Benches
         return head;
     }
 
-    private static Action HpackEncode()
+    private static Action HpackEncode(int tableSize)
     {
-        var encoder = new HpackEncoder(new HpackScratch(), HpackEncoder.DefaultTableSize);
+        var encoder = new HpackEncoder(new HpackScratch(), tableSize);
         var head = FilledHead();
         return () => Encode(encoder, head);
     }
@@ -252,10 +291,10 @@ internal static class Benches
             encoder.Add(field.Id, field.Name, field.Value, field.NeverIndexed);
     }
 
-    private static Action HpackDecode()
+    private static Action HpackDecode(int tableSize)
     {
-        var encoder = new HpackEncoder(new HpackScratch(), HpackEncoder.DefaultTableSize);
-        var decoder = new HpackDecoder(new HpackScratch(), HpackEncoder.DefaultTableSize);
+        var encoder = new HpackEncoder(new HpackScratch(), tableSize);
+        var decoder = new HpackDecoder(new HpackScratch(), tableSize);
         var head = FilledHead();
         byte[] block = [];
         // The first rounds fill both tables; the block after them stays the same for ever.
@@ -321,11 +360,11 @@ internal static class Benches
 
     // ---- load balancing -------------------------------------------------------------------------------------
 
-    private static Action Pick(LbPolicy policy, int count)
+    private static Action Pick(LbPolicy policy, int count, bool weighted = false)
     {
         var hosts = new Host[count];
         for (int i = 0; i < count; i++)
-            hosts[i] = new Host(Address.IPv4(0x0a000000u + (uint)i, 80), "", 1);
+            hosts[i] = new Host(Address.IPv4(0x0a000000u + (uint)i, 80), "", 1) { Weight = weighted ? 1 + (uint)i : 1 };
         var stats = new StatsRegistry(1);
         var config = new ClusterConfig
         {
