@@ -159,4 +159,42 @@ public class CommandLineTests
         Assert.Equal(lines.Length, new System.Collections.Generic.HashSet<string>(lines).Count);
         Assert.Contains(lines, line => line.Contains("stats_sinks"));
     }
+
+    [Fact]
+    public void Validate_StaticResource_SaysWhatHasNoEffect_ByItsNameAlone()
+    {
+        using var folder = new Harness.TestFolder();
+        string path = folder.Write("b.json", """
+            {"static_resources": {"clusters": [{"name": "a", "type": "STATIC", "load_assignment": {"cluster_name": "a"}, "stats_matcher": {"reject_all": true}, "lrs_server": {"self": {}}}]}}
+            """);
+        Assert.Equal(0, ValidateCommand.Run([path], _output, _errors));
+        string said = _output.ToString();
+        Assert.Contains("cluster a: lrs_server: ", said);
+        Assert.DoesNotContain("static_resources.", said);
+        Assert.EndsWith($"0 errors, 2 without effect{_output.NewLine}", said);
+    }
+
+    [Fact]
+    public void Validate_SourcesOfSecrets_AreChecked_AsRunDoes()
+    {
+        using var folder = new Harness.TestFolder();
+        string Bootstrap(string source) => $$"""
+            {"static_resources": {"clusters": [{"name": "a", "type": "STATIC", "load_assignment": {"cluster_name": "a"},
+             "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+              "common_tls_context": {"validation_context_sds_secret_config": {"name": "s", "sds_config": {{source}} } } } } }]} }
+            """;
+        const string ads = """{"ads": {}}""";
+        const string plane = """{"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "nowhere"}}]}}""";
+        foreach (var (source, reason) in new[] { (ads, "there is no dynamic_resources.ads_config"), (plane, "'nowhere' does not exist") })
+        {
+            string path = folder.Write("b.json", Bootstrap(source));
+            foreach (string[] arguments in new string[][] { [path], ["-c", path] })
+            {
+                _errors.GetStringBuilder().Clear();
+                Assert.Equal(1, ValidateCommand.Run(arguments, _output, _errors));
+                Assert.Contains(reason, _errors.ToString());
+            }
+        }
+        Assert.Equal(0, ValidateCommand.Run([folder.Write("b.json", Bootstrap("{\"path\": \"/run/s.json\"}"))], _output, _errors));
+    }
 }

@@ -57,7 +57,11 @@ internal static class ValidateCommand
             NodeId = line.Value("service-node"),
             NodeCluster = line.Value("service-cluster"),
         };
-        return Check(Read(options), options, output, errors);
+        var set = Read(options);
+        // A path by itself is what is in it.
+        if (line.Positional.Count == 1 && set.IsBootstrap)
+            options = options with { SnapshotPath = null, BootstrapPath = paths[0] };
+        return Check(set, options, output, errors);
     }
 
     /// <summary>What running with these options would read.</summary>
@@ -69,9 +73,12 @@ internal static class ValidateCommand
     internal static int Check(ResourceSet set, ServerOptions options, TextWriter output, TextWriter errors)
     {
         var facts = set.Bootstrap is { } bootstrap ? BootstrapReader.Read(bootstrap, new NodeOverrides(options.NodeId, options.NodeCluster)) : null;
-        BootstrapDiscovery.Read(set, facts);
+        var discovery = BootstrapDiscovery.Read(set, facts);
         var builder = new SnapshotBuilder(new StatsRegistry(workers: 1), workers: 1, nodeId: "", static () => 0);
-        var result = builder.Build(set);
+        // A bootstrap's secrets and filters come from where it says; a snapshot has them itself.
+        if (options.IsBootstrap)
+            builder.Sources = BootstrapDiscovery.SourceCheck(discovery);
+        var result = builder.Build(set, isStatic: options.IsBootstrap);
         foreach (var problem in result.WithoutEffect)
             output.WriteLine($"no effect: {problem}");
         foreach (var error in result.Errors)

@@ -16,7 +16,7 @@ public sealed class ErrorLogTests : IDisposable
 {
     private readonly Stream _before = Log.Sink;
     private readonly MemoryStream _lines = new();
-    private readonly ErrorLog _log = new();
+    private readonly ErrorLog _log = new(resource => resource.Length == 0 ? null : resource != "cluster new");
 
     public ErrorLogTests()
     {
@@ -45,6 +45,15 @@ public sealed class ErrorLogTests : IDisposable
         Assert.Equal(ErrorLog.LinesMax + 1, lines.Length);
         Assert.EndsWith("[config] f.json: cluster c0: name: is bad; the version in use stays", lines[0]);
         Assert.EndsWith("[config] and 4980 more; see /config_status", lines[^1]);
+    }
+
+    [Fact]
+    public void WhatStaysInUse_IsSaidAsItIs()
+    {
+        _log.Tell("f", [new ConfigError("f.json", "cluster new", "", "is bad"), new ConfigError("f.json", "", "", "is bad too")]);
+        var lines = Taken();
+        Assert.EndsWith("cluster new: is bad; there is none in use", lines[0]);
+        Assert.EndsWith("f.json: is bad too; what is in use stays", lines[1]);
     }
 
     [Fact]

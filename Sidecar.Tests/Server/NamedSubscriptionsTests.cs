@@ -369,6 +369,18 @@ public sealed class NamedSubscriptionsTests : IDisposable
         }
     }
 
+    [Fact]
+    public void FileWithoutTheSecret_IsRefused_AndTheListenerGoesOnWithoutIt()
+    {
+        string file = _folder.Write("secrets.json", "{" + XdsServer.Resources(new TestSnapshot().Secret("default", _cert.Secret))[1..]);
+        _harness.Start(new TestSnapshot());
+        _harness.Push(ResourceTypes.Listener, Secure($$"""{"path": "{{file}}", "initial_fetch_timeout": "0s"}"""));
+        _harness.Test.Until(() => Serving() is not null);
+        Assert.Equal((0, 1), (_harness.Stat("sds.ROOTCA.update_success"), _harness.Stat("sds.ROOTCA.update_rejected")));
+        Assert.Equal((1, 0), (_harness.Stat("sds.default.update_success"), _harness.Stat("sds.default.update_rejected")));
+        Assert.Equal("Missing SDS resources for ROOTCA in onConfigUpdate()", Assert.Single(_harness.Snapshot.Resources.Single(state => state.Name == "ROOTCA").Errors).Reason);
+    }
+
     // ---- what cannot be asked ---------------------------------------------------------------------------------------------
 
     [Theory]

@@ -95,7 +95,7 @@ public sealed class PathSourceTests : IDisposable
     {
         Start(text);
         Assert.Empty(_target.Events);
-        Assert.Equal(1, Stat(SubscriptionStats.UpdateRejected));
+        Assert.Equal((1, 0), (Stat(SubscriptionStats.UpdateFailure), Stat(SubscriptionStats.UpdateRejected)));
         _folder.Write("cds.json", Response("2", "x"));
         ExpectChange(1);
         Assert.Equal("CDS world 2 : x@2", _target.Events[0]);

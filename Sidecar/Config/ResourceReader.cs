@@ -21,6 +21,9 @@ internal sealed class ResourceSet
     /// <summary>Every problem met; a refused resource is not in Resources.</summary>
     public List<ConfigError> Problems { get; } = [];
 
+    /// <summary>It was a bootstrap, not a dump of one among other things.</summary>
+    public bool IsBootstrap { get; set; }
+
     /// <summary>The bootstrap, when there was one; its static resources are in Resources, too.</summary>
     public DiscoveredResource? Bootstrap { get; internal set; }
 
@@ -682,12 +685,13 @@ internal sealed class ResourceReader
     {
         ReadOnlyMemory<byte> memory = _wire.Take();
         ReadOnlySpan<byte> bytes = memory.Span;
-        if (!isWhollySupported && !TryWalk(bytes, type, path, ""))
+        if (!isWhollySupported && !TryWalkBootstrap(bytes, type, path))
             return;
         _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", memory, _file);
         // Inside of a dump the static resources are told again, in their sections: here only the rest counts.
         if (path.Length > 0)
             return;
+        _set.IsBootstrap = true;
         foreach (var problem in BootstrapReader.Problems(_set.Bootstrap))
             _set.Add(problem);
         var reader2 = new WireReader(bytes);
@@ -713,6 +717,20 @@ internal sealed class ResourceReader
                     new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", own, _file) { IsWhollySupported = isWhollySupported }, warming: false);
             }
         }
+    }
+
+    // What of a static resource has no effect is told of the resource, by its name, when it is taken.
+    private bool TryWalkBootstrap(ReadOnlySpan<byte> bytes, MessageSchema type, string path)
+    {
+        string statics = path.Length == 0 ? "static_resources." : path + ".static_resources.";
+        _problems.Clear();
+        bool whole = UnsupportedFields.Walk(bytes, type, path, _problems) && _problems.ErrorCount == 0;
+        foreach (var problem in _problems.List)
+        {
+            if (problem.IsError || !problem.Path.StartsWith(statics, StringComparison.Ordinal) || problem.Path.AsSpan(statics.Length).IndexOf('[') < 0)
+                _set.Add(ConfigError.From(problem, _file, ""));
+        }
+        return whole;
     }
 
     // ---- binary -----------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 using Sidecar.Downstream;
 using Sidecar.Routing;
@@ -28,6 +29,9 @@ internal sealed class Snapshot
         for (int i = 0; i < _tables.Length; i++)
             _tables[i] = [];
     }
+
+    /// <summary>The types of resources that are kept.</summary>
+    internal static ReadOnlySpan<string> Types => s_types;
 
     /// <summary>Counts up from 1 with everything the workers are told.</summary>
     internal long Number { get; set; }

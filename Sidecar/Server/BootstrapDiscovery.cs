@@ -32,4 +32,8 @@ internal static class BootstrapDiscovery
         }
         return config;
     }
+
+    /// <summary>Whether what is taken by name (SDS, ECDS) can be asked for where a resource says.</summary>
+    internal static ConfigSourceCheck SourceCheck(DiscoveryConfig? discovery) =>
+        (source, typeUrl, problems) => DiscoveryConfig.ReadOrigin(source, typeUrl, discovery?.Ads is not null, problems);
 }

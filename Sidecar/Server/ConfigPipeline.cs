@@ -36,7 +36,10 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     private readonly List<PushRecord> _warming = [];
     private readonly HashSet<string> _confirmed = [];
     private readonly Dictionary<string, string> _versions = [];
-    private readonly ErrorLog _errors = new();
+    private readonly ErrorLog _errors;
+
+    // By type and source: refused pushes that said nothing new, since the last that did.
+    private readonly Dictionary<string, long> _unsaidPushes = [];
     private readonly RouteSubscriptions _routes;
     private DiscoverySource? _source;
     private NamedSubscriptions? _named;
@@ -63,6 +66,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         _stats = stats;
         _workers = workers;
         _builder = new SnapshotBuilder(stats, workers.Count, nodeId, () => loop.UnixMs);
+        _errors = new ErrorLog(IsInUse);
         _routes = new RouteSubscriptions(loop, stats);
         _sockets = new ListenerSockets(workers.Count);
         Warming = new Warming(loop, _builder, stats, _sockets, workers.Count, drainTimeMs) { Ready = Flush };
@@ -480,17 +484,45 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         }
         LastErrors = errors;
         Rejections += errors.Count;
-        _errors.Tell(update.TypeUrl + origin, errors, update.IsDelta ? Touched(update, errors, result) : null);
+        string source = update.TypeUrl + origin;
+        int news = _errors.Tell(source, errors, update.IsDelta ? Touched(update, errors, result) : null);
+        // A control plane that is refused may well say the same again, every second and without end.
+        bool saysNothingNew = record.Refused > 0 && news == 0 && record.Added + record.Modified + record.Removed == 0;
         // Endpoints change all the time; a push of them is told only to who asks for details, unless something is wrong with it.
-        var level = update.TypeUrl == ResourceTypes.ClusterLoadAssignment && record.Refused == 0 ? LogLevel.Debug : LogLevel.Info;
+        var level = saysNothingNew || update.TypeUrl == ResourceTypes.ClusterLoadAssignment && record.Refused == 0 ? LogLevel.Debug : LogLevel.Info;
+        long unsaid = _unsaidPushes.GetValueOrDefault(source);
+        if (saysNothingNew)
+            _unsaidPushes[source] = unsaid + 1;
+        else if (Log.IsEnabled(level))
+            _unsaidPushes.Remove(source);
         if (!Log.IsEnabled(level))
             return;
-        string text = $"{record.Kind}: version {update.SystemVersion} from {update.Source}: {record.Added} added, {record.Modified} modified, {record.Removed} removed, "
-            + $"{record.Unchanged} unchanged, {record.Refused} refused, {record.WaitingCount} warming; translated in {record.TranslateUs} us";
+        string version = update.SystemVersion.Length == 0 ? "no version" : "version " + update.SystemVersion;
+        string before = unsaid == 0 || saysNothingNew ? "" : $"; before it {unsaid} with the same errors and nothing else";
+        string text = $"{record.Kind}: {version} from {update.Source}: {record.Added} added, {record.Modified} modified, {record.Removed} removed, "
+            + $"{record.Unchanged} unchanged, {record.Refused} refused, {record.WaitingCount} warming; translated in {record.TranslateUs} us{before}";
         if (level == LogLevel.Debug)
             Log.Debug("config", text);
         else
             Log.Info("config", text);
+    }
+
+    /// <summary>Whether there is a version in use of a resource, as errors call it; null: it is no resource.</summary>
+    private bool? IsInUse(string resource)
+    {
+        foreach (string typeUrl in Snapshot.Types)
+        {
+            string noun = ResourceTypes.Noun(typeUrl) + " ";
+            if (!resource.StartsWith(noun, StringComparison.Ordinal))
+                continue;
+            foreach (var state in Snapshot.Of(typeUrl).Values)
+            {
+                if (state.Active is not null && resource.AsSpan(noun.Length).SequenceEqual(state.Name))
+                    return true;
+            }
+            return false;
+        }
+        return null;
     }
 
     /// <summary>The resources that an update says something new of, as errors call them.</summary>

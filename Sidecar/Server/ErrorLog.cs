@@ -9,8 +9,9 @@ namespace Sidecar.Server;
 /// What is wrong with configurations, as the log has it: each error once until it is mended, wherever in its file it stands, and of one push no more than a
 /// screenful. /config_status has all of them, always.
 /// </summary>
+/// <param name="isInUse">Whether there is a version in use of a resource, as errors call it; null: it is no resource.</param>
 /// <remarks>Control loop.</remarks>
-internal sealed class ErrorLog
+internal sealed class ErrorLog(Func<string, bool?> isInUse)
 {
     /// <summary>Errors of one push in full; of more only the number is said.</summary>
     internal const int LinesMax = 20;
@@ -42,7 +43,7 @@ internal sealed class ErrorLog
                 continue;
             fresh++;
             if (fresh <= LinesMax && !isSilent)
-                Log.Error("config", $"{error}; the version in use stays");
+                Log.Error("config", $"{error}; {Consequence(error)}");
         }
         if (fresh > LinesMax && !isSilent)
             Log.Error("config", $"and {fresh - LinesMax} more; see /config_status");
@@ -60,4 +61,11 @@ internal sealed class ErrorLog
             _told[source] = now;
         return fresh;
     }
+
+    private string Consequence(ConfigError error) => isInUse(error.Resource) switch
+    {
+        true => "the version in use stays",
+        false => "there is none in use",
+        null => "what is in use stays",
+    };
 }

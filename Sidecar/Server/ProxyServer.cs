@@ -225,15 +225,14 @@ internal sealed class ProxyServer : ITimerOwner
         if (State == ServerState.Draining)
             return;
         long startNs = Loop.NowNs;
+        int hadErrors = Config.LastErrors.Count;
         RefreshSecretFiles();
         var result = Config.TakeFile(Read(out _, out _), Source, isStatic: _options.IsBootstrap);
         Config.Flush();
         ConfigReloads++;
-        if (result.Changed > 0 || result.Errors.Count > 0)
-        {
-            Log.Info(
-                "config", $"{why}: {Counted.Of(result.Changed, "resource")} changed, {Counted.Of(result.Errors.Count, "error")}, in {(Loop.NowNs - startNs) / 1000} us");
-        }
+        string changed = result.Changed == 0 ? "nothing changed" : $"{Counted.Of(result.Changed, "resource")} changed";
+        string errors = result.Errors.Count > 0 ? Counted.Of(result.Errors.Count, "error") : hadErrors > 0 ? $"{Counted.Of(hadErrors, "error")} mended" : "no errors";
+        Log.Info("config", $"{why}: read {Source}: {changed}, {errors}, in {(Loop.NowNs - startNs) / 1000} us");
     }
 
     /// <summary>Tells every connection to end after what it is doing; accepting goes on unless <paramref name="stopAccepting"/>.</summary>

@@ -24,9 +24,6 @@ internal abstract class DiscoveryProtocol(ReadOnlyMemory<byte> node)
     /// <summary>error_detail: everything refused is named, up to this; control planes log it.</summary>
     private const int DetailBytesMax = 64 * 1024;
 
-    /// <summary>The same for the log, where each refusal has a line of its own besides.</summary>
-    internal const int LoggedBytesMax = 1024;
-
     /// <summary>First and longest wait before a refusal of what was refused already.</summary>
     private const int RepeatedRefusalFirstMs = 50;
     private const int RepeatedRefusalMaxMs = 1000;

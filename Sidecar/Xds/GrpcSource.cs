@@ -51,7 +51,6 @@ internal sealed class GrpcSource : SubscribingSource
     private readonly LoopWork _send;
     private readonly StatsCells _stats;
     private readonly HashSet<string> _unknownTypes = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, string> _loggedRefusals = new(StringComparer.Ordinal);
     private GrpcCall? _call;
     private string _controlPlane = "";
 
@@ -194,20 +193,10 @@ internal sealed class GrpcSource : SubscribingSource
         var rejections = Deliver(subscription, response, Source);
         if (IsStopped || _call is null)
             return;
-        LogRefusal(subscription.TypeUrl, rejections);
         if (_protocol.OnAnswer(subscription, response, rejections, Loop.NowMs))
             SendAtTurnEnd();
         else
             GiveUp(GrpcStatus.ResourceExhausted, $"{DiscoveryProtocol.AcknowledgementsMax} acknowledgements are not taken");
-    }
-
-    // A control plane that is refused may well say the same again, and again.
-    private void LogRefusal(string typeUrl, IReadOnlyList<ResourceRejection> rejections)
-    {
-        string text = rejections.Count == 0 ? "" : DiscoveryProtocol.Detail(typeUrl, rejections, DiscoveryProtocol.LoggedBytesMax);
-        if (text.Length > 0 && text != _loggedRefusals.GetValueOrDefault(typeUrl))
-            Log.Warning("config", $"{Source}: {text}");
-        _loggedRefusals[typeUrl] = text;
     }
 
     private sealed class Events(GrpcSource owner) : GrpcCallEvents

@@ -23,6 +23,8 @@ internal sealed class PathSource : SubscribingSource
     private readonly FileSource _watch;
     private readonly ResponseReader _reader = new();
     private bool _started;
+    private bool _hasBeenRead;
+    private bool _isAwaited;
     private int _readFor = -1;
 
     /// <param name="loop">The control loop.</param>
@@ -72,6 +74,11 @@ internal sealed class PathSource : SubscribingSource
         {
             document = Files.ReadRegular(_origin.Path, FileBytesMax);
         }
+        catch (Exception missing) when (missing is FileNotFoundException or DirectoryNotFoundException && !_hasBeenRead)
+        {
+            Await(subscription);
+            return;
+        }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
             Fail(subscription, failure.Message);
@@ -83,15 +90,38 @@ internal sealed class PathSource : SubscribingSource
             Fail(subscription, problem);
             return;
         }
-        var rejections = Deliver(subscription, response, _origin.Path);
-        if (rejections.Count > 0)
-            Log.Warning("config", $"{_origin.Path}: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections, DiscoveryProtocol.LoggedBytesMax)}");
+        _hasBeenRead = true;
+        RefuseMissing(subscription, response);
+        Deliver(subscription, response, _origin.Path);
     }
 
+    /// <summary>A file has nothing to come after it: what was asked for and is not in it is refused, as in Envoy, and what waits for it goes on without.</summary>
+    private static void RefuseMissing(Subscription subscription, ReceivedResponse response)
+    {
+        foreach (string name in subscription.Names)
+        {
+            if (response.Resources.Exists(resource => resource.Name == name))
+                continue;
+            string problem = subscription.TypeUrl == ResourceTypes.Secret ? $"Missing SDS resources for {name} in onConfigUpdate()" : "it is not in the file";
+            response.Resources.Add(new ReceivedResource { Name = name, TypeUrl = subscription.TypeUrl, Problem = problem });
+        }
+    }
+
+    // It could not be read, or is none of what it should be: as in Envoy that is no refusal.
     private void Fail(Subscription subscription, string reason)
     {
         subscription.Stats?.Inc(SubscriptionStats.UpdateAttempt);
-        subscription.Stats?.Inc(SubscriptionStats.UpdateRejected);
-        Log.Warning("config", $"Filesystem config update failure: in {_origin.Path}, {reason}; what is in use stays");
+        subscription.Stats?.Inc(SubscriptionStats.UpdateFailure);
+        string stays = _hasBeenRead ? "what is in use stays" : "nothing of it is in use yet";
+        Log.Warning("config", $"Filesystem config update failure: in {_origin.Path}, {reason}; {stays}");
+    }
+
+    // Before the file is there for the first time its folder may tell of much else.
+    private void Await(Subscription subscription)
+    {
+        if (_isAwaited)
+            return;
+        _isAwaited = true;
+        Log.Warning("config", $"{_origin.Path} does not exist; the {ResourceTypes.Noun(subscription.TypeUrl)}s in it are waited for");
     }
 }

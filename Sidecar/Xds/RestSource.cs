@@ -171,11 +171,9 @@ internal sealed class RestSource : SubscribingSource, IHttpCallEvents
             return;
         }
         _controlPlane = response.ControlPlane.Length > 0 ? response.ControlPlane : _controlPlane;
-        var rejections = Deliver(subscription, response, source);
-        if (rejections.Count > 0)
-            Warn($"REST config for {_config.Path} rejected: {DiscoveryProtocol.Detail(subscription.TypeUrl, rejections, DiscoveryProtocol.LoggedBytesMax)}");
-        else
-            _told = "";
+        // What is refused of it, its taker says.
+        Deliver(subscription, response, source);
+        _told = "";
     }
 
     void IHttpCallEvents.OnFailed(string reason)
