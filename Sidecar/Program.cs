@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using Sidecar.Capture;
+using Sidecar.Linux;
 using Sidecar.Server;
 
 namespace Sidecar;
@@ -44,6 +45,7 @@ internal static class Program
         switch (command)
         {
             case "run":
+                FirstPages.BringIn();
                 return RunCommand.Run(rest, Console.Out, Console.Error);
             case "validate":
                 return ValidateCommand.Run(rest, Console.Out, Console.Error);

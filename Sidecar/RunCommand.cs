@@ -83,7 +83,6 @@ internal static class RunCommand
     /// <returns>0; 1 when the configuration is refused or something cannot be bound; 2 for bad arguments.</returns>
     internal static int Run(IReadOnlyList<string> args, TextWriter output, TextWriter errors)
     {
-        FirstPages.BringIn();
         var line = CommandLine.Parse("run", args, s_flags, switches: s_switches);
         if (line.WantsHelp)
         {

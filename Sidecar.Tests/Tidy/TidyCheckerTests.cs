@@ -123,6 +123,11 @@ public sealed class TidyCheckerTests
     [InlineData("Sidecar/Net/X.cs", "[LibraryImport(\"libc\")]", true)]
     [InlineData("Sidecar/Linux/X.cs", "[LibraryImport(\"libc\")]", false)]
     [InlineData("Sidecar/Linux/X.cs", "[DllImport(\"libc\")]", true)]
+    [InlineData("Sidecar/Config/A.cs", "class A { string B(Heap h) => h.Descriptor.FullName; }", true)]
+    [InlineData("Sidecar/Config/A.cs", "class A { Any B(Heap h) => Any.Pack(h); }", true)]
+    [InlineData("Sidecar/Config/A.cs", "class A { bool B(Any any) => any.TryUnpack(out Heap _); }", true)]
+    [InlineData("Sidecar/Config/A.cs", "class A { Heap B(Any any) => any.Unpack<Heap>(); }", true)]
+    [InlineData("Sidecar.Tests/Config/ATests.cs", "class A { Any B(Heap h) => Any.Pack(h); }", false)]
     public void BannedCalls_AreFoundWhereTheyAreBanned(string path, string code, bool banned) =>
         Assert.Equal(banned, TidyChecker.BannedCalls([File(path, code)]).Count > 0);
 

@@ -49,6 +49,8 @@ internal static class TidyRules
         new(@"\[DllImport\b", Product, "use [LibraryImport] with a blittable signature"),
         new(@"\[LibraryImport\b", Product, "declare it in Linux/ or Tls/", "Sidecar/Linux/", "Sidecar/Tls/"),
         new(@"\bJsonParser\b|\bJsonFormatter\b|\bTypeRegistry\b", Product, "use Wire/Transcoder"),
+        new(@"\.Descriptor\b|\bAny\.Pack\b|\bTryUnpack\b|\.Unpack<", Product,
+            "name the type URL and parse the bytes: a descriptor brings the reflection of every message into the executable, 2.7 MB of it"),
         new(@"^\s*#region\b", Everywhere, "split the type or order its members"),
     ];
 

@@ -74,6 +74,7 @@ internal static unsafe partial class Libc
     [LibraryImport(C)] internal static partial uint geteuid();
     [LibraryImport(C)] internal static partial nuint getauxval(nuint type);
     [LibraryImport(C)] internal static partial int madvise(void* address, nuint length, int advice);
+    [LibraryImport(C)] internal static partial int mprotect(void* address, nuint length, int protection);
     [LibraryImport(C)] internal static partial int malloc_trim(nuint pad);
     [LibraryImport(C)] internal static partial int chmod(byte* path, uint mode);
     [LibraryImport(C)] internal static partial int unlink(byte* path);
