@@ -25,7 +25,7 @@ usage: ./build.sh VERB
   test      setup, build, publish and every test; skipped tests are listed with their reason
   demo      the sample mesh: capture, two sidecars, 200 requests, their paths, the split and the stats
   image     artifacts/sidecar-image.tar, an OCI image archive made without a container engine
-  bench     the measurements of perf/
+  bench     the measurements of perf/ (bench --must: those that must hold, each with its verdict)
   clean     remove everything that was built
 USAGE
 }

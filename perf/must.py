@@ -92,7 +92,7 @@ def h1_h1(bench):
                for shown, peer, must, aim in (("HAProxy", "haproxy", 0.80, 0.70), ("the relay that parses nothing", "floor", 1.35, 1.20), ("YARP", "yarp", 0.38, 0.30))]
     ours = result["peers"].get("sidecar")
     calls = ours.get("syscalls") if ours else None
-    figures.append(Figure("system calls per request at saturation h1→h1", 4.2, 4.05, calls and calls["total"], note="" if calls else "strace is missing, or was not let in"))
+    figures.append(Figure("system calls per request at saturation h1→h1", 4.2, 4.05, calls and calls["total"], note="" if calls else "not counted, or strace is missing or was not let in"))
     shares = [run["user_share"] * 100 for run in ours["runs"]] if ours else []
     share, spread = statistics.median(shares) if shares else None, (min(shares, default=None), max(shares, default=None))
     figures.append(Figure("user-space share of CPU per request h1→h1", 25, 15, share, *spread, " %", note="" if shares else "Sidecar was not measured"))
@@ -132,7 +132,8 @@ def paced_h1(bench):
     if figure.value is not None:
         median = {name: entry["median"] for name, entry in result["peers"].items()}
         pairs = len(result["peers"]["sidecar"]["runs"])
-        figure.note = (f"{median['sidecar']['p99_us']:.0f} against {median['haproxy']['p99_us']:.0f} µs at {result['offered_rate']:.0f}/s in {pairs} pairs; the generator's own p99 {max(entry['late_p99_us'] for entry in median.values()):.0f} µs")
+        figure.note = (f"{median['sidecar']['p99_us']:.0f} against {median['haproxy']['p99_us']:.0f} µs at {result['offered_rate']:.0f}/s in {pairs} pairs; "
+                       f"the generator's own p99 {max(entry['late_p99_us'] for entry in median.values()):.0f} µs")
     return [figure]
 
 

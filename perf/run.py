@@ -20,6 +20,7 @@ from scenario import Cell, Plan, measure
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 QUICK = Plan(runs=2, seconds=1, syscalls=False)
+QUICK_IDLE = 2000
 # A first look: who is dear to start or to wait for stays out.
 QUICK_PEERS = "sidecar,floor,haproxy,haproxy-splice,nghttpx"
 
@@ -61,6 +62,8 @@ def cells_of(name, scenario, arguments):
     if arguments.quick:
         connections = [64 if 64 in connections else connections[0]]
         sizes = [1024 if 1024 in sizes else sizes[0]]
+        if scenario["kind"] == "idle":
+            connections = [min(count, QUICK_IDLE) for count in connections]
     middle, usual = 64 if 64 in connections else connections[0], 1024 if 1024 in sizes else sizes[0]
     cross = [(middle, size) for size in sizes] + [(count, usual) for count in connections if count != middle]
     return [Cell(name, scenario, count, size) for count, size in cross]
@@ -99,7 +102,7 @@ def parse(known):
     parser.add_argument("--peers", help="comma-separated, of " + ", ".join(catalogue.ALL) + " (all; with --quick " + QUICK_PEERS + ")")
     parser.add_argument("--runs", type=int, help="of each peer, in turns (5; with --must 7)")
     parser.add_argument("--seconds", type=int, help="of each run (3)")
-    parser.add_argument("--quick", action="store_true", help="2 runs of 1 s, one size and one number of connections per scenario, no system calls counted")
+    parser.add_argument("--quick", action="store_true", help="2 runs of 1 s, one size and one number of connections per scenario; system calls with --must only")
     parser.add_argument("--sizes", help="comma-separated body sizes instead of the scenario's")
     parser.add_argument("--connections", help="comma-separated numbers of connections instead of the scenario's")
     parser.add_argument("--no-syscalls", action="store_true", help="leave out the run under strace")
@@ -126,7 +129,7 @@ def parse(known):
 
 def plan_of(arguments):
     quick = QUICK if arguments.quick else Plan(runs=must.RUNS if arguments.must else 5)
-    return Plan(arguments.runs or quick.runs, arguments.seconds or quick.seconds, quick.syscalls and not arguments.no_syscalls)
+    return Plan(arguments.runs or quick.runs, arguments.seconds or quick.seconds, (quick.syscalls or arguments.must) and not arguments.no_syscalls)
 
 
 def main():
