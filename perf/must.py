@@ -75,6 +75,8 @@ class Bench:
 def ratio(result, text, peer, must, aim, key="ratio", unit="×", note=""):
     """Ours to a peer's, pair by pair."""
     found = result["peers"].get(peer, {}).get(key)
+    if "sidecar" not in result["peers"] and "sidecar" not in result["skipped"]:
+        return Figure(text, must, aim, None, unit=unit, note="Sidecar was not measured")
     if not found:
         return Figure(text, must, aim, None, unit=unit, note=result["skipped"].get(peer) or result["skipped"].get("sidecar") or f"{peer} was not measured")
     failed = sum(run.get("errors", 0) for name in ("sidecar", peer) for run in result["peers"][name]["runs"])

@@ -85,7 +85,7 @@ def syscalls(peer, work):
 # Parts of a cell's length besides its runs, in seconds: what starts a peer, what counts its system calls.
 START_SECONDS, SYSCALL_SECONDS, IDLE_SECONDS = 0.5, 3, 12
 # A run whose generator was late by more than this part of what it measured, or whose proxy had to share its CPU, says nothing of latencies.
-LATE_SHARE_MAX, OTHERS_SHARE_MAX = 0.25, 0.05
+LATE_SHARE_MAX, OTHERS_SHARE_MAX = 0.5, 0.05
 
 
 class Plan:

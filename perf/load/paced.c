@@ -61,6 +61,9 @@ static void watch(int fd, enum kind kind, int index)
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) fail("epoll_ctl");
 }
 
+static enum kind kind_of(struct epoll_event event) { return (enum kind)(event.data.u64 >> 32); }
+static int index_of(struct epoll_event event) { return (int)(uint32_t)event.data.u64; }
+
 /* ---- the client ---------------------------------------------------------------------------------------------------- */
 
 static int64_t meant_at(int64_t index) { return begun + (int64_t)((double)index * 1e9 / rate); }
@@ -208,13 +211,13 @@ static void run(int one_cpu)
         int ready = epoll_wait(epoll_fd, events, EVENTS, 0);
         polled_ns = now_ns();
         if (ready == 0 && one_cpu) sched_yield();
+        /* Answers first: to take one costs a tenth of sending something, which runs through the kernel to the proxy's wake-up. */
+        for (int i = 0; i < ready; i++)
+            if (kind_of(events[i]) == CLIENT) on_answer(index_of(events[i]), unread_since);
+        send_due();
         for (int i = 0; i < ready; i++) {
-            int index = (int)(uint32_t)events[i].data.u64;
-            switch ((enum kind)(events[i].data.u64 >> 32)) {
-            case LISTENER: on_accept(index); break;
-            case CLIENT: on_answer(index, unread_since); break;
-            case UPSTREAM: on_upstream(index, unread_since); break;
-            }
+            if (kind_of(events[i]) == CLIENT) continue;
+            if (kind_of(events[i]) == LISTENER) on_accept(index_of(events[i])); else on_upstream(index_of(events[i]), unread_since);
             send_due();
         }
     }
