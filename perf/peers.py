@@ -92,14 +92,9 @@ class Peer:
         self.behind, self.pod = None, None
         os.makedirs(work, exist_ok=True)
 
-    def move(self, work):
-        """Keeps its files elsewhere from now on, where another user can read them."""
-        self.work = work
-        os.makedirs(work, exist_ok=True)
-
-    def again(self):
-        """Another of the same, for the second hop of a mesh."""
-        return type(self)(os.path.join(self.work, "behind"))
+    def again(self, work):
+        """Another of the same, with its files elsewhere: the second hop of a mesh, or one that runs inside Pods."""
+        return type(self)(work)
 
     def pids(self):
         """The processes whose costs are this peer's: with two hops, both."""
@@ -160,14 +155,14 @@ class Peer:
             self.start(route, cpu)
             return
         between = route.extra.get("between")
-        self.behind = self.again()
+        self.behind = self.again(os.path.join(self.work, "behind"))
         self.behind.start(route.with_extra(tls=between, mutual=True) if between else route, cpu)
         first = Route(route.down, route.down, self.behind.port, **route.extra)
         self.start(first.with_extra(upstream_tls=between) if between else first, cpu)
 
     def start_in_pods(self, route, cpu, pods):
         """Starts one in each of two Pods, which take what capture sends them: the callee's app is the backend."""
-        self.behind = self.again()
+        self.behind = self.again(os.path.join(self.work, "behind"))
         self.behind.pod, self.pod = pods.callee, pods.caller
         inbound = route.with_extra()
         inbound.address, inbound.port, inbound.upstream_port = "0.0.0.0", pods.INBOUND, pods.APP
@@ -397,8 +392,8 @@ class Sidecar(EnvoyLike):
         self.executable = executable or os.environ.get("SIDECAR") or os.path.join(ROOT, "artifacts", "sidecar")
         self.name = name or "sidecar"
 
-    def again(self):
-        return Sidecar(os.path.join(self.work, "behind"), self.executable, self.name)
+    def again(self, work):
+        return Sidecar(work, self.executable, self.name)
 
     def absent(self):
         return None if os.path.exists(self.executable) else f"{self.executable} is not there: ./build.sh publish"

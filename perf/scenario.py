@@ -158,19 +158,19 @@ class Stage:
             reason = namespaces.cannot() or (None if self.capture else "without Sidecar nothing lays the capture rules")
         if reason is not None:
             return reason
-        # What does not end by itself is ended with the others, also when it never answered.
-        self.running.append(peer)
         try:
             if self.cell.scenario.get("captured"):
-                self.pods[peer] = pair = namespaces.Pods(self.capture, catalogue.compiled("load/backend.c"), self.cell.body)
-                peer.move(os.path.join(pair.folder, "peer-" + peer.name))
+                pair = namespaces.Pods(self.capture, catalogue.compiled("load/backend.c"), self.cell.body)
+                # Its files are where the proxy's user can read them; what runs in other scenarios stays as it was.
+                peer = peer.again(os.path.join(pair.folder, "peer-" + peer.name))
+                self.pods[peer] = pair
                 peer.start_in_pods(self.route, PROXY_CPU, pair)
             else:
                 more = self.cell.scenario.get("variants", {}).get(peer.name, {})
                 peer.start_hops(self.route.with_extra(**more), PROXY_CPU, self.cell.scenario.get("hops", 1))
+            self.running.append(peer)
             return None
         except RuntimeError as error:
-            self.running.remove(peer)
             peer.stop()
             return str(error)
 
