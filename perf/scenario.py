@@ -173,6 +173,9 @@ class Stage:
         except RuntimeError as error:
             peer.stop()
             return str(error)
+        except BaseException:
+            peer.stop()
+            raise
 
     def target(self, peer):
         pair = self.pods.get(peer)

@@ -43,7 +43,7 @@ static char scratch[1 << 18], response[BODY + 256];
 static size_t response_bytes;
 
 static double rate;
-static int64_t begun, ends, sent, answered, to_send, skip, polled_ns, counted;
+static int64_t begun, ends, sent, answered, to_send, skip, polled_ns, free_since, counted;
 static uint32_t *latencies, *lates;
 
 static int64_t now_ns(void)
@@ -78,8 +78,8 @@ static void send_due(void)
         struct client *c = &clients[index];
         c->busy = 1; c->meant = meant; c->left = -1; c->head_bytes = 0;
         for (int digit = DIGITS - 1, rest = index; digit >= 0; digit--, rest /= 10) request[DIGITS_AT + digit] = (char)('0' + rest % 10);
-        /* With all connections busy it is the proxy that made the next one late. */
-        c->late = idle_count > 0 ? now - meant : 0;
+        /* While all connections are busy it is the proxy that makes the next one late. */
+        c->late = now - (meant > free_since ? meant : free_since);
         if (send(c->fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof request - 1) fail("a request could not be sent");
         sent++;
     }
@@ -120,6 +120,7 @@ static void on_answer(int index, int64_t unread_since)
     if (!take(c)) return;
     int64_t now = now_ns();
     c->busy = 0;
+    if (idle_count == 0) free_since = now;
     idle[idle_count++] = index;
     answered++;
     if (rate > 0 && c->meant >= meant_at(skip)) {
