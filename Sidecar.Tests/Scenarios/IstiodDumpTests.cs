@@ -1,6 +1,5 @@
 using System;
 using System.Collections.Generic;
-using System.IO;
 using System.Linq;
 using System.Text;
 using System.Text.Json;
@@ -44,41 +43,29 @@ public sealed partial class IstiodDumpTests
     public void Answers_AreAcknowledged_AndExactlyThisHasNoEffect(string dump, bool delta)
     {
         string file = ProjectTree.Shared("testdata/istio/" + dump);
-        Command.RequireRoot();
-        SidecarProcess.Require();
-        Command.Require("ip", "ss", "setpriv", "curl");
-        using var folder = new TestFolder();
-        string executable = folder.PathOf("sidecar");
-        File.Copy(ProjectTree.Executable, executable);
         using var ca = new TestCa();
         List<DiscoveredResource> resources = [.. Complete(ResourceReader.Read(file).Resources), .. IstiodSecrets.Resources(ca, "spiffe://cluster.local/ns/default/sa/a")];
-        string socket = folder.PathOf("XDS");
+        using var pod = new DumpedPod(resources, delta);
+        pod.WaitUntilReady([ResourceTypes.Listener]);
 
-        // Its listeners have the ports of a Pod.
-        using var pod = new NetworkNamespace("pod");
-        using var istiod = new IstiodReplay(socket, resources);
-        string bootstrap = folder.Write("bootstrap.json", IstiodReplay.Bootstrap("sidecar~10.1.2.3~a.default~default.svc.cluster.local", socket, delta));
-        using var sidecar = SidecarProcess.StartWithin(pod, executable, bootstrap, isBootstrap: true);
-        sidecar.WaitUntil(() => istiod.Pump() && istiod.Asked.Contains(ResourceTypes.Listener) && sidecar.IsReady, "did not become ready");
-
-        Assert.Contains(istiod.Methods, method => method.EndsWith(delta ? "/DeltaAggregatedResources" : "/StreamAggregatedResources", StringComparison.Ordinal));
-        var status = JsonDocument.Parse(sidecar.Admin("/config_status")).RootElement.GetProperty("resources").EnumerateArray().ToList();
+        Assert.Contains(pod.Istiod.Methods, method => method.EndsWith(delta ? "/DeltaAggregatedResources" : "/StreamAggregatedResources", StringComparison.Ordinal));
+        var status = pod.Status();
         // A filter that decides about access and is not there is never passed over: the listener is refused by its path, and nobody is let in.
         bool isRefused = dump == Strict;
-        string refusals = string.Join('\n', istiod.Refusals);
+        string refusals = string.Join('\n', pod.Istiod.Refusals);
         Assert.True(refusals == (isRefused ? StrictRefusal : ""), refusals);
-        Assert.Equal(isRefused ? 1 : 0, sidecar.Stat("listener_manager.lds.update_rejected"));
-        Assert.Equal(0, sidecar.Stat("cluster_manager.cds.update_rejected"));
-        foreach (var resource in resources.Where(resource => istiod.Asked.Contains(resource.TypeUrl)))
+        Assert.Equal(isRefused ? 1 : 0, pod.Sidecar.Stat("listener_manager.lds.update_rejected"));
+        Assert.Equal(0, pod.Sidecar.Stat("cluster_manager.cds.update_rejected"));
+        foreach (var resource in resources.Where(resource => pod.Istiod.Asked.Contains(resource.TypeUrl)))
         {
-            var state = status.Single(s => s.GetProperty("type_url").GetString() == resource.TypeUrl && s.GetProperty("name").GetString() == resource.Name);
+            var state = DumpedPod.StateOf(resource, status);
             string expectation = isRefused && resource.Name == "virtualInbound" ? "REFUSED" : "ACCEPTED";
             Assert.Equal((resource.Name, expectation), (resource.Name, state.GetProperty("status").GetString()));
         }
         if (dump.StartsWith("istiod-1.30/", StringComparison.Ordinal))
         {
-            Assert.Contains("0.0.0.0:15001", pod.ListeningAddresses());
-            Assert.Equal(!isRefused, pod.ListeningAddresses().Contains("0.0.0.0:15006"));
+            Assert.Contains("0.0.0.0:15001", pod.Pod.ListeningAddresses());
+            Assert.Equal(!isRefused, pod.Pod.ListeningAddresses().Contains("0.0.0.0:15006"));
         }
 
         var idle = status.SelectMany(state => WithoutEffect(state)).GroupBy(line => line).ToDictionary(group => group.Key, group => group.Count());
@@ -88,11 +75,11 @@ public sealed partial class IstiodDumpTests
         Assert.True(!Rows(expected).Except(Rows(idle)).Any(), "not told, against the list:\n" + string.Join('\n', Rows(expected).Except(Rows(idle))));
     }
 
-    private static IEnumerable<string> Rows(Dictionary<string, int> counts) =>
+    internal static IEnumerable<string> Rows(Dictionary<string, int> counts) =>
         counts.OrderBy(row => row.Key, StringComparer.Ordinal).Select(row => $"{row.Value} {row.Key}");
 
     /// <summary>What has no effect in a resource: paths without the places in lists, and the name of a filter as a whole.</summary>
-    private static IEnumerable<string> WithoutEffect(JsonElement state)
+    internal static IEnumerable<string> WithoutEffect(JsonElement state)
     {
         if (!state.TryGetProperty("without_effect", out var problems))
             yield break;
@@ -113,7 +100,7 @@ public sealed partial class IstiodDumpTests
     /// Adds what makes a proxy ask for the rest: a cluster for endpoints, a listener for routes; and endpoints, of which there are none, for a cluster whose own
     /// are not in the dump. Endpoints of the bootstrap's clusters are no answer of a control plane.
     /// </summary>
-    private static IEnumerable<DiscoveredResource> Complete(IReadOnlyList<DiscoveredResource> dump)
+    internal static IEnumerable<DiscoveredResource> Complete(IReadOnlyList<DiscoveredResource> dump)
     {
         var resources = dump.Where(resource => resource.TypeUrl != ResourceTypes.ClusterLoadAssignment || !IstiodReplay.StaticClusters.Contains(resource.Name)).ToList();
         var services = resources.Where(resource => resource.TypeUrl == ResourceTypes.Cluster)
