@@ -255,19 +255,7 @@ public sealed class TlsAttackTests : IDisposable
         return side.FailureReason;
     }
 
-    private byte[] Hello(int version)
-    {
-        using var wire = new TlsWire(_loop, TestTls.Client(with: o => o with { MaxVersion = version }), Server());
-        int length = 0;
-        wire.Change = (isClient, offset, bytes) =>
-        {
-            if (isClient && offset == 0)
-                length = bytes.Length;
-            return bytes;
-        };
-        wire.Pump();
-        return [.. wire.FromClient.Take(length)];
-    }
+    private byte[] Hello(int version) => TlsWire.ClientHello(_loop, TestTls.Client(with: o => o with { MaxVersion = version }), Server());
 
     private TlsContext Server() => TestTls.Server(_ca.Server("a.test"));
 

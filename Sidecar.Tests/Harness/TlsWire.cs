@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Linq;
 using Sidecar.Linux;
 using Sidecar.Net;
 using Sidecar.Telemetry;
@@ -59,6 +60,21 @@ internal sealed class TlsWire : IDisposable
     {
         Pass(_clientEnd, _serverEnd, ref _fromClient, isClient: true, int.MaxValue);
         _loop.Step();
+    }
+
+    /// <summary>The bytes with which a client begins.</summary>
+    internal static byte[] ClientHello(TestLoop loop, TlsContext client, TlsContext server)
+    {
+        using var wire = new TlsWire(loop, client, server);
+        int length = 0;
+        wire.Change = (isClient, offset, bytes) =>
+        {
+            if (isClient && offset == 0)
+                length = bytes.Length;
+            return bytes;
+        };
+        wire.Pump();
+        return [.. wire.FromClient.Take(length)];
     }
 
     private bool Pass(TestPeer from, TestPeer to, ref int passed, bool isClient, int piece)

@@ -88,16 +88,8 @@ public sealed class TlsFloodTests : IDisposable
     private byte[] Hello()
     {
         using var loop = new TestLoop();
-        using var wire = new TlsWire(loop, TestTls.Client(with: o => o with { MaxVersion = OpenSsl.Tls13, Alpn = ["h2"], ServerName = "localhost" }), TestTls.Server(_ca.Server("localhost")));
-        int length = 0;
-        wire.Change = (isClient, offset, bytes) =>
-        {
-            if (isClient && offset == 0)
-                length = bytes.Length;
-            return bytes;
-        };
-        wire.Pump();
-        return [.. wire.FromClient.Take(length)];
+        var client = TestTls.Client(with: o => o with { MaxVersion = OpenSsl.Tls13, Alpn = ["h2"], ServerName = "localhost" });
+        return TlsWire.ClientHello(loop, client, TestTls.Server(_ca.Server("localhost")));
     }
 
     public void Dispose()

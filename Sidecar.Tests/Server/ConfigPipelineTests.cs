@@ -343,32 +343,13 @@ internal sealed class PipelineHarness : IDisposable
     internal void Settle() => Test.Settle();
 
     /// <summary>The value of a stat; 0 where there is none.</summary>
-    internal long Stat(string name)
-    {
-        foreach (var scope in Stats.Scopes)
-        {
-            for (int i = 0; i < scope.Schema.Count; i++)
-            {
-                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
-                    return scope.Sum(i);
-            }
-        }
-        return 0;
-    }
+    internal long Stat(string name) => Stats.Find(name) is var (scope, position) ? scope.Sum(position) : 0;
 
     /// <summary>The value of a text stat; empty where it was never set.</summary>
     internal string Text(string name)
     {
-        foreach (var scope in Stats.Scopes)
-        {
-            for (int i = 0; i < scope.Schema.Count; i++)
-            {
-                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
-                    return scope.Text(i) ?? "";
-            }
-        }
-        Assert.Fail("no stat " + name);
-        return "";
+        var (scope, position) = Stats.FindExisting(name);
+        return scope.Text(position) ?? "";
     }
 
     internal void Advance(long ms)

@@ -57,19 +57,7 @@ public sealed class OverloadManagerTests : IDisposable
         _test.Settle();
     }
 
-    private long Stat(string name)
-    {
-        foreach (var scope in _stats.Scopes)
-        {
-            for (int i = 0; i < scope.Schema.Count; i++)
-            {
-                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
-                    return scope.Sum(i);
-            }
-        }
-        Assert.Fail($"there is no stat {name}");
-        return 0;
-    }
+    private long Stat(string name) => _stats.Value(name);
 
     private string Active() => string.Join(" ", Enum.GetValues<OverloadAction>().Where(action => _manager.ValueOf(action) > 0));
 

@@ -69,19 +69,7 @@ public sealed class GrpcSourceTests : IDisposable
         return scope.Text(position);
     }
 
-    private (StatsScope Scope, int Position) Find(string name)
-    {
-        foreach (var scope in _harness.Registry.Scopes)
-        {
-            for (int i = 0; i < scope.Schema.Count; i++)
-            {
-                if (scope.Prefix + scope.Schema.Definitions[i].Name == name)
-                    return (scope, i);
-            }
-        }
-        Assert.Fail("no stat " + name);
-        return default;
-    }
+    private (StatsScope Scope, int Position) Find(string name) => _harness.Registry.FindExisting(name);
 
     /// <summary>Lets the wait before the next attempt pass.</summary>
     private void PassBackoff() => _harness.Test.Advance(Backoff.DefaultMaxMs);

@@ -217,14 +217,17 @@ internal sealed class ResourceReader
         {
             if (path.Length == 0)
                 return Refuse("the path is empty; give a file or a folder");
-            var info = new FileInfo(path);
-            if (!info.Exists)
+            if (!File.Exists(path))
                 return Refuse("does not exist; check the path");
-            if (OperatingSystem.IsLinux() && !IsHandedOver(path) && !Files.IsRegular(path))
+            var problem = FileProblem.None;
+            if (IsHandedOver(path))
+                _document = File.ReadAllBytes(path);
+            else
+                problem = Files.TryReadRegular(path, FileBytesMax, out _document);
+            if (problem == FileProblem.NotRegular)
                 return Refuse("is not a regular file; give a file or a folder");
-            if (info.Length > FileBytesMax)
+            if (problem == FileProblem.TooLarge || _document.Length > FileBytesMax)
                 return Refuse($"is larger than {FileBytesMax >> 20} MiB; is this a configuration?");
-            _document = File.ReadAllBytes(path);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

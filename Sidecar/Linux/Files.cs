@@ -4,6 +4,9 @@ using System.Text;
 
 namespace Sidecar.Linux;
 
+/// <summary>Why a file that is there is not read.</summary>
+internal enum FileProblem : byte { None, NotRegular, TooLarge }
+
 /// <summary>What has to be done to files beside sockets.</summary>
 internal static unsafe class Files
 {
@@ -47,17 +50,31 @@ internal static unsafe class Files
     /// <param name="bytesMax">A larger one is refused.</param>
     /// <exception cref="IOException">It cannot be read, is no regular file, or is larger; the message says which, with the path.</exception>
     /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
-    public static byte[] ReadRegular(string path, long bytesMax)
+    public static byte[] ReadRegular(string path, long bytesMax) => TryReadRegular(path, bytesMax, out byte[] bytes) switch
     {
+        FileProblem.NotRegular => throw new IOException($"{path} is not a regular file"),
+        FileProblem.TooLarge => throw new IOException($"{path} is larger than {bytesMax} bytes"),
+        _ => bytes,
+    };
+
+    /// <summary>The same for whoever has words of his own for a file that is not what it should be; what cannot be read throws here too.</summary>
+    public static FileProblem TryReadRegular(string path, long bytesMax, out byte[] bytes)
+    {
+        bytes = [];
         if (File.Exists(path) && OperatingSystem.IsLinux() && !IsRegular(path))
-            throw new IOException($"{path} is not a regular file");
-        using var file = File.OpenRead(path);
-        long length = file.Length;
+            return FileProblem.NotRegular;
+        using var file = File.OpenHandle(path);
+        long length = RandomAccess.GetLength(file);
         if (length > bytesMax)
-            throw new IOException($"{path} is larger than {bytesMax} bytes");
-        byte[] bytes = new byte[length];
-        file.ReadExactly(bytes);
-        return bytes;
+            return FileProblem.TooLarge;
+        bytes = new byte[length];
+        for (int read = 0, count; read < bytes.Length; read += count)
+        {
+            count = RandomAccess.Read(file, bytes.AsSpan(read), read);
+            if (count == 0)
+                throw new EndOfStreamException($"{path} became shorter while it was read");
+        }
+        return FileProblem.None;
     }
 
     private static byte[] NulTerminated(string path) => Encoding.UTF8.GetBytes(path + '\0');

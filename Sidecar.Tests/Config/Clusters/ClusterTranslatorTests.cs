@@ -23,18 +23,7 @@ public sealed class ClusterTranslatorTests
 
     private const string HttpPath = "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions]";
 
-    private static ConfigScope Scope() => new(
-        new ConfigServices
-        {
-            Stats = new StatsRegistry(1),
-            Cluster = new ClusterSlots().Intern,
-            RouteSlot = _ => 0,
-            RouteTable = (_, _) => null,
-            StringMatcher = (_, _) => null,
-            HeaderMatcher = (_, _) => null,
-            ClusterProblem = _ => null,
-        },
-        "test");
+    private static ConfigScope Scope() => ClusterTemplatesTests.Scope("test");
 
     private static byte[] Read(string type, string json)
     {
