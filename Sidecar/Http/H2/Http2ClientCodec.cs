@@ -162,22 +162,30 @@ internal sealed class Http2ClientConnection(BufferChain output, CodecEvents even
     private void EncodeHead(Http2Stream stream, RequestHead head, bool endStream)
     {
         Encoder.Begin();
-        if (stream.ExtendedConnect)
+        if (stream.Method is Method.Get or Method.Post)
+            Encoder.AddStatic(stream.Method == Method.Get ? StaticTable.MethodGet : StaticTable.MethodPost);
+        else if (stream.ExtendedConnect)
             Encoder.Add(HeaderId.Method, ":method"u8, "CONNECT"u8, neverIndexed: false);
         else
             Encoder.Add(HeaderId.Method, ":method"u8, head.MethodBytes, neverIndexed: false);
         if (stream.Method != Method.Connect || stream.ExtendedConnect)
         {
             Encoder.Add(HeaderId.Scheme, ":scheme"u8, head.Contains(HeaderId.Scheme) ? head.Scheme : "http"u8, neverIndexed: false);
-            Encoder.Add(HeaderId.Path, ":path"u8, head.Contains(HeaderId.Path) ? head.Path : "/"u8, neverIndexed: false);
+            AddPseudo(HeaderId.Path, ":path"u8, head.Contains(HeaderId.Path) ? head.Path : "/"u8);
         }
         if (head.Contains(HeaderId.Authority))
-            Encoder.Add(HeaderId.Authority, ":authority"u8, head.Authority, neverIndexed: false);
+            AddPseudo(HeaderId.Authority, ":authority"u8, head.Authority);
         if (stream.ExtendedConnect)
             Encoder.Add(HeaderId.Protocol, ":protocol"u8, head.Get(HeaderId.Upgrade), neverIndexed: false);
         EncodeFields(head);
         if (head.Framing.Kind == BodyKind.Length && !endStream && !head.Contains(HeaderId.ContentLength))
             EncodeContentLength(head.Framing.Length);
+    }
+
+    private void AddPseudo(HeaderId id, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value)
+    {
+        if (!Encoder.TryAddRepeated(id, value))
+            Encoder.Add(id, name, value, neverIndexed: false);
     }
 
     // ---- responses -----------------------------------------------------------------------------------------------

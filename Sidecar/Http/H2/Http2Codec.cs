@@ -899,10 +899,13 @@ internal abstract class Http2Codec
                     Encoder.Add(HeaderId.Te, map.NameOf(in entry), "trailers"u8, neverIndexed: false);
                 continue;
             }
+            bool neverIndexed = (entry.State & HeaderMap.EntryState.NeverIndexed) != 0;
+            if (!nominated && !neverIndexed && Encoder.TryAddRepeated(entry.Id, map.ValueOf(in entry)))
+                continue;
             var name = map.NameOf(in entry);
             if (nominated && HasToken(map.Get(HeaderId.Connection), name))
                 continue;
-            Encoder.Add(entry.Id, name, map.ValueOf(in entry), (entry.State & HeaderMap.EntryState.NeverIndexed) != 0);
+            Encoder.Add(entry.Id, name, map.ValueOf(in entry), neverIndexed);
         }
     }
 

@@ -9,10 +9,10 @@ namespace Sidecar.Upstream.Pools;
 
 /// <summary>
 /// HTTP connections of one worker to one host, in one protocol (or in whichever the handshake of each agrees on) and priority, from an address of ours or
-/// from one caller's. A connection is in one list:
+/// from one caller's. A connection is in one list, and while that is the open ones' either ready or busy:
 /// <code>
-///   connecting ─→ ready ⇄ busy ─→ draining ─→ closed
-///        └───────────┴───────┴──────┴───────────┘
+///   connecting ─→ open: ready ⇄ busy ─→ draining ─→ closed
+///        └───────────────┴───────┴──────┴───────────┘
 /// </code>
 /// <c>ready</c>: takes another stream (HTTP/1: idle; HTTP/2: below the peer's limit); the one used last comes first, so that spare
 /// connections age and time out. <c>busy</c>: takes none at present. <c>draining</c>: will take none again.
@@ -27,8 +27,8 @@ internal sealed class HttpPool
     private readonly Cluster _cluster;
     private readonly RoutingPriority _priority;
     private readonly IntrusiveList<HttpPoolConnection> _connecting = new();
-    private readonly IntrusiveList<HttpPoolConnection> _ready = new();
-    private readonly IntrusiveList<HttpPoolConnection> _busy = new();
+    private readonly IntrusiveList<HttpPoolConnection> _open = new();
+    private readonly ReadyConnections _ready = new();
     private readonly IntrusiveList<HttpPoolConnection> _drainingConnections = new();
     private IntrusiveList<HttpPoolWaiter> _pending = new();
     private IntrusiveList<HttpPoolWaiter>? _failing;
@@ -61,7 +61,7 @@ internal sealed class HttpPool
     internal Cluster Cluster => _cluster;
 
     /// <summary>No connection and nobody waiting.</summary>
-    internal bool IsIdle => _connecting.IsEmpty && _ready.IsEmpty && _busy.IsEmpty && _drainingConnections.IsEmpty && _pending.IsEmpty;
+    internal bool IsIdle => _connecting.IsEmpty && _open.IsEmpty && _drainingConnections.IsEmpty && _pending.IsEmpty;
 
     /// <summary>Somebody waits for a connection that becomes free, or the pool for it to close.</summary>
     internal bool HasUnserved => _draining || !_pending.IsEmpty;
@@ -69,7 +69,7 @@ internal sealed class HttpPool
     internal int PendingCount => _pending.Count;
     internal int ConnectingCount => _connecting.Count;
     internal int ReadyCount => _ready.Count;
-    internal int BusyCount => _busy.Count;
+    internal int BusyCount => _open.Count - _ready.Count;
     internal int DrainingCount => _drainingConnections.Count;
 
     // ---- for callers ----------------------------------------------------------------------------------------
@@ -125,10 +125,11 @@ internal sealed class HttpPool
     {
         _draining = true;
         CloseUnwanted();
-        for (var connection = _busy.First; connection is not null;)
+        for (var connection = _open.First; connection is not null;)
         {
             var next = connection.ListNext;
-            MoveTo(connection, _drainingConnections);
+            if (!connection.IsReady)
+                MoveTo(connection, _drainingConnections);
             connection = next;
         }
     }
@@ -136,8 +137,7 @@ internal sealed class HttpPool
     /// <summary>Closes every connection now; streams on them are reset.</summary>
     internal void CloseAll()
     {
-        CloseList(_ready);
-        CloseList(_busy);
+        CloseList(_open);
         CloseList(_drainingConnections);
         CloseList(_connecting);
     }
@@ -145,7 +145,7 @@ internal sealed class HttpPool
     /// <summary>Closes the connection that rests longest; false when none does.</summary>
     internal bool TryCloseResting()
     {
-        if (_ready.Last is not { ActiveStreams: 0 } connection)
+        if (_ready.Bottom is not { ActiveStreams: 0 } connection)
             return false;
         connection.Close(Failure.None);
         return true;
@@ -194,25 +194,41 @@ internal sealed class HttpPool
         ConnectIfShort();
     }
 
-    /// <summary>Moves a connection to the list it belongs in by what it can do now.</summary>
+    /// <summary>Puts a connection where it belongs by what it can do now.</summary>
     internal void Place(HttpPoolConnection connection)
     {
         if (connection.List is null)
             return;
-        var list = !connection.IsUsable ? _drainingConnections : connection.CanOpenStream ? _ready : _busy;
+        bool isUsable = connection.IsUsable;
+        var list = isUsable ? _open : _drainingConnections;
         if (connection.List != list)
             MoveTo(connection, list);
+        bool isReady = isUsable && connection.CanOpenStream;
+        if (isReady == connection.IsReady)
+            return;
+        if (isReady)
+            _ready.Push(connection);
+        else
+            _ready.Remove(connection);
     }
 
-    private static void MoveTo(HttpPoolConnection connection, IntrusiveList<HttpPoolConnection> list)
+    /// <summary>A connection closes: nobody is given it any more.</summary>
+    internal void TakeOut(HttpPoolConnection connection)
     {
+        if (connection.IsReady)
+            _ready.Remove(connection);
         connection.List?.Remove(connection);
+    }
+
+    private void MoveTo(HttpPoolConnection connection, IntrusiveList<HttpPoolConnection> list)
+    {
+        TakeOut(connection);
         list.AddFirst(connection);
     }
 
     private HttpPoolConnection? FirstReady()
     {
-        while (_ready.First is { } connection)
+        while (_ready.Top is { } connection)
         {
             if (connection.IsUsable && connection.CanOpenStream)
                 return connection;
@@ -282,7 +298,7 @@ internal sealed class HttpPool
         if (!allowed)
         {
             _cluster.Stats.Inc(ClusterStats.UpstreamCxOverflow);
-            if (!_connecting.IsEmpty || !_ready.IsEmpty || !_busy.IsEmpty)
+            if (!_connecting.IsEmpty || !_open.IsEmpty)
                 return false;
             MakeRoom();
         }
@@ -306,7 +322,7 @@ internal sealed class HttpPool
 
     private void Remove(HttpPoolConnection connection)
     {
-        connection.List?.Remove(connection);
+        TakeOut(connection);
         EndIfIdle();
     }
 
@@ -330,12 +346,12 @@ internal sealed class HttpPool
         if (!_pending.IsEmpty)
             return;
         CloseList(_connecting);
-        for (var connection = _ready.First; connection is not null;)
+        for (var connection = _open.First; connection is not null;)
         {
             var next = connection.ListNext;
-            if (connection.ActiveStreams == 0)
+            if (connection.IsReady && connection.ActiveStreams == 0)
                 connection.Close(Failure.None);
-            else
+            else if (connection.IsReady)
                 MoveTo(connection, _drainingConnections);
             connection = next;
         }

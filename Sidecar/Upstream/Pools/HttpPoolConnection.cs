@@ -118,6 +118,14 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     /// <summary>Connected, and may take streams again even if not at present.</summary>
     internal bool IsUsable => _state == State.Open && !_noMoreStreams && !_codec.IsFinished;
 
+    internal const int NotReady = -1;
+
+    /// <summary>Its place among the pool's <see cref="ReadyConnections"/>.</summary>
+    internal int ReadyPlace = NotReady;
+
+    /// <summary>It is among those of its pool that are given streams.</summary>
+    internal bool IsReady => ReadyPlace != NotReady;
+
     /// <summary>Takes another stream now.</summary>
     internal bool CanOpenStream => _codec.CanOpenStream && ActiveStreams < _codec.MaxConcurrentStreams;
 
@@ -194,7 +202,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         _closedByUs = true;
         _closeReason = reason;
         _noMoreStreams = true;
-        List?.Remove(this);
+        _pool!.TakeOut(this);
         if (_state == State.Open && ActiveStreams == 0)
             CloseWhenSent(); // a GOAWAY still goes out
         else
@@ -204,7 +212,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
     private void CloseWhenSent()
     {
         MoveOutput();
-        List?.Remove(this);
+        _pool!.TakeOut(this);
         _state = State.Closing;
         _connection!.CloseAfterFlush();
     }
@@ -401,7 +409,7 @@ internal sealed class HttpPoolConnection : IntrusiveNode<HttpPoolConnection>, IW
         }
 
         stats.Record(ClusterStats.UpstreamCxLengthMs, _loop.NowMs - _connectedMs);
-        List?.Remove(this);
+        _pool!.TakeOut(this);
         if (hadStreams)
             _codec.OnConnectionLost(LossReason(connection, reason));
         while (ActiveStreams > 0)

@@ -205,18 +205,56 @@ public sealed class HpackCodecTests
         }
     }
 
+    // The half of an entry's number that is remembered of a name comes again after 65,536 insertions.
+    [Fact]
+    public void RepeatedField_IsFoundAmongTheEntriesOfItsNameOnly()
+    {
+        for (int i = 0; i < 2; i++)
+            Encode(("server", "envoy"));
+        for (int i = 1; i <= 70_000; i++)
+        {
+            _encoder.Begin();
+            _encoder.Add(HeaderId.Unknown, Encoding.Latin1.GetBytes($"x-{i}"), "envoy"u8, neverIndexed: false);
+            Decode(Convert.ToHexString(_encoder.Block));
+            if (i > 65_500 && i < 65_600)
+                Encode(("server", "envoy"));
+        }
+        Assert.True(_encoder.Table.Inserted > 65_536);
+    }
+
+    [Fact]
+    public void FieldWithTwoValues_IsFoundByEither_AndASecretOneNever()
+    {
+        for (int i = 0; i < 2; i++)
+        {
+            Encode(("user-agent", "one"));
+            Encode(("user-agent", "two"));
+        }
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.Single(Encode(("user-agent", "one")));
+            Assert.Single(Encode(("user-agent", "one")));
+            Assert.Single(Encode(("user-agent", "two")));
+        }
+        for (int i = 0; i < 3; i++)
+            Assert.Equal(0x10, Encode(("cookie", "sid=1"))[0] & 0xF0);
+        Encode(("cookie", "sid=0123456789abcdefghijklmnopqrstuvwxyz"));
+        Assert.Equal(0x10, Encode(("cookie", "sid=1"))[0] & 0xF0);
+    }
+
     private static string Guid(int seed)
     {
         var random = new FastRandom((ulong)seed * 977 + 1);
         return $"{random.NextUInt64():x16}-{random.NextUInt64():x16}";
     }
 
-    /// <summary>Encodes, checks that it decodes back, and returns the block.</summary>
+    /// <summary>Encodes as the codec does, checks that it decodes back, and returns the block.</summary>
     private byte[] Encode(params (string Name, string Value)[] fields)
     {
         _encoder.Begin();
         foreach (var (name, value) in fields)
-            _encoder.Add(HeaderNames.Lookup(Encoding.Latin1.GetBytes(name)), Encoding.Latin1.GetBytes(name), Encoding.Latin1.GetBytes(value), false);
+            if (!_encoder.TryAddRepeated(HeaderNames.Lookup(Encoding.Latin1.GetBytes(name)), Encoding.Latin1.GetBytes(value)))
+                _encoder.Add(HeaderNames.Lookup(Encoding.Latin1.GetBytes(name)), Encoding.Latin1.GetBytes(name), Encoding.Latin1.GetBytes(value), false);
         var block = _encoder.Block.ToArray();
         Assert.Equal(string.Join(", ", fields.Select(f => $"{f.Name}: {f.Value}")), Decode(Convert.ToHexString(block)));
         return block;

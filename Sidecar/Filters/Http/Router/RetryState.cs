@@ -43,10 +43,14 @@ internal sealed class RetryState(FastRandom random)
     {
         _cluster = cluster;
         _priority = (RoutingPriority)action.Priority;
-        _policy = action.Retry;
-        _on = _policy?.On ?? RetryOn.None;
-        _left = _policy?.NumRetries ?? 1;
-        _statusCodes = _policy?.RetriableStatusCodes ?? [];
+        _left = 1;
+        if (action.Retry is { } policy)
+        {
+            _policy = policy;
+            _on = policy.On;
+            _left = policy.NumRetries;
+            _statusCodes = policy.RetriableStatusCodes;
+        }
         if (head.ContainsAny(s_fields))
             ReadFields(head);
         if (_policy is not null && !_policy.AllowsRequest(head))
@@ -119,13 +123,15 @@ internal sealed class RetryState(FastRandom random)
 
     internal void Reset()
     {
-        _tried.Clear();
+        if (_tried.Count > 0)
+            _tried.Clear();
+        if (_statusCodes.Length > 0)
+            _statusCodes = [];
         _policy = null;
         _cluster = null!;
         _on = RetryOn.None;
         _left = _retries = 0;
         _replayable = _replayed = IsExhausted = false;
-        _statusCodes = [];
     }
 
     private bool StatusCalls(ResponseHead head)

@@ -49,7 +49,6 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
 
     private RequestHead _request = null!;
     private Route _route = null!;
-    private RouteAction _action = null!;
     private WeightedCluster? _weighted;
     private Cluster _cluster = null!;
     private Timeouts _timeouts;
@@ -96,24 +95,27 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             return ReplyRedirect(route, redirect);
 
         // :: Step 2, the cluster
+        // Each reference kept is a store that the collector hears of: what is null most of the time is kept only where it is not.
         _route = route;
-        _action = route.Action!;
         _request = head;
         _requestHeadEnds = endStream;
         _requestEnded = endStream;
-        _weighted = Stream.WeightedCluster;
-        var target = _action.PickCluster(head, _weighted);
+        var action = route.Action!;
+        if (Stream.WeightedCluster is { } weighted)
+            _weighted = weighted;
+        var target = action.PickCluster(head, _weighted);
         var cluster = target is null ? null : target.Slot >= 0 ? _worker.Clusters[target.Slot] : _worker.Clusters.Find(target.Name);
         if (cluster is null)
-            return Stream.Reply(Failure.NoCluster, new LocalReplyOptions { Status = _action.ClusterNotFoundStatus });
+            return Stream.Reply(Failure.NoCluster, new LocalReplyOptions { Status = action.ClusterNotFoundStatus });
         _cluster = cluster;
         Stream.Info.ClusterName = cluster.Config.Name;
 
         // :: Step 3, what goes out
-        _timeouts = Timeouts.Read(head, _action, cluster.Config.Http.MaxStreamDurationMs);
-        _retry.Begin(head, _action, cluster, hasBody: !endStream);
+        _timeouts = Timeouts.Read(head, action, cluster.Config.Http.MaxStreamDurationMs);
+        _retry.Begin(head, action, cluster, hasBody: !endStream);
         RequestRewrite.Apply(head, route, _weighted, Stream, _config.SuppressEnvoyHeaders, in _timeouts);
-        _tls = ServerNames.Overrides(cluster, head, Stream.UpstreamAlpn);
+        if (ServerNames.Overrides(cluster, head, Stream.UpstreamAlpn) is { } tls)
+            _tls = tls;
         _keepsForRetry = _retry.IsEnabled && !endStream;
         if (_timeouts.MaxStreamMs > 0)
             _loop.Schedule(_maxDurationTimer, _timeouts.MaxStreamMs);
@@ -181,7 +183,6 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         _choice.HasHashed = false;
         _request = null!;
         _route = null!;
-        _action = null!;
         _weighted = null;
         _cluster = null!;
         _tls = null;
@@ -229,7 +230,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             Fail(Failure.NoHealthyUpstream);
             return;
         }
-        RequestRewrite.RewriteToHost(_request, _action, host.Host.Hostname);
+        RequestRewrite.RewriteToHost(_request, _route.Action!, host.Host.Hostname);
         Stream.Info.Attempts++;
         Stream.Info.UpstreamHost = host.Host.Name;
         if (Stream.Info.UpstreamStartMs == 0)
@@ -241,7 +242,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             _loop.Schedule(_perTryTimer, _timeouts.PerTryMs);
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
-        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_action.Priority, Stream.Downstream.OriginalSource, _tls));
+        _try.Start(_cluster.HttpPool(host, _request.Version, (RoutingPriority)_route.Action!.Priority, Stream.Downstream.OriginalSource, _tls));
     }
 
     /// <summary>The stream is open: the head, and as much of the body as there is.</summary>
@@ -308,7 +309,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             head.SetDecimal(HeaderId.XEnvoyAttemptCount, info.Attempts);
         RequestRewrite.ApplyToResponse(head, _route, _weighted, Stream);
         if (_choice.HasHashed)
-            _action.SetCookies(Stream, head);
+            _route.Action!.SetCookies(Stream, head);
         Stream.SendResponseHead(head, endStream);
         if (endStream)
             OnResponseEnd();
@@ -497,7 +498,7 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
             get
             {
                 HasHashed = true;
-                return owner._action.Hash(owner.Stream);
+                return owner._route.Action!.Hash(owner.Stream);
             }
         }
 

@@ -129,8 +129,17 @@ internal sealed class UpstreamRequest : HttpPoolWaiter, IWorkOwner
         _stream = stream;
         _host = host;
         _protocol = connection.Protocol;
-        _router.Stream.Info.UpstreamTls = (connection.Connection?.Transport as TlsTransport)?.Facts;
+        NoteTls(connection);
         _router.OnTryReady();
+    }
+
+    private void NoteTls(HttpPoolConnection connection)
+    {
+        var info = _router.Stream.Info;
+        if (connection.Connection?.Transport is TlsTransport tls)
+            info.UpstreamTls = tls.Facts;
+        else if (info.UpstreamTls is not null)
+            info.UpstreamTls = null;
     }
 
     internal override void OnPoolFailure(Failure reason, HostState host, string transportDetail)

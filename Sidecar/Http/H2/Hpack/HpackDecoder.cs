@@ -279,12 +279,17 @@ internal sealed class HpackDecoder(HpackScratch scratch, int tableSizeLimit)
     }
 
     /// <summary>Reads an integer with an n-bit prefix (section 5.1). On false <paramref name="at"/> is -1 when it is too large, else it just ends early.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool TryReadInteger(ReadOnlySpan<byte> block, ref int at, int prefixBits, out int value)
     {
         int mask = (1 << prefixBits) - 1;
         value = block[at++] & mask;
-        if (value < mask)
-            return true;
+        return value < mask || TryReadRest(block, ref at, ref value);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool TryReadRest(ReadOnlySpan<byte> block, ref int at, ref int value)
+    {
         // Four more octets reach 2^28: beyond any table or string we would take; a fifth is refused, zeros included.
         for (int shift = 0; shift < 28; shift += 7)
         {

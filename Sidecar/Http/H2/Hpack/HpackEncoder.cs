@@ -6,7 +6,8 @@ using System.Numerics;
 namespace Sidecar.Http.H2.Hpack;
 
 /// <summary>
-/// Encodes header blocks (RFC 7541). A field seen before costs one hash and one comparison and leaves as one or two bytes.
+/// Encodes header blocks (RFC 7541). A field whose name is known costs a comparison when it is as it was the last time, any other that was seen before one hash
+/// and one comparison; both leave as one or two bytes.
 /// </summary>
 /// <remarks>
 /// <para>What enters the dynamic table: a field whose name no table has (so that the name is there next time), and one that comes a second time.
@@ -22,7 +23,7 @@ internal sealed class HpackEncoder
     internal const int DefaultTableSize = 4096;
 
     private const int FieldSlots = 128;
-    private const int NameSlots = 64;
+    private const int NameSlots = 32;
     private const int SeenSlots = 128;
 
     /// <summary>A cookie shorter than this is guessed too easily to be compressed beside what an attacker chooses (RFC 7541 section 7.1.3).</summary>
@@ -33,6 +34,9 @@ internal sealed class HpackEncoder
     private readonly ushort[] _byField = new ushort[FieldSlots];
     private readonly ushort[] _byName = new ushort[NameSlots];
     private readonly ushort[] _seen = new ushort[SeenSlots];
+
+    // Of each known name the entry that was last written or made, as above.
+    private readonly ushort[] _byId = new ushort[(int)HeaderId.Count];
 
     private readonly HpackScratch _scratch;
     private readonly DynamicTable _table = new(DefaultTableSize);
@@ -61,6 +65,7 @@ internal sealed class HpackEncoder
         Array.Clear(_byField);
         Array.Clear(_byName);
         Array.Clear(_seen);
+        Array.Clear(_byId);
         if (tableSizeLimit < DefaultTableSize)
             SetPeerLimit(DefaultTableSize);
     }
@@ -108,6 +113,27 @@ internal sealed class HpackEncoder
         Add(HeaderId.Unknown, ":status"u8, digits, neverIndexed: false);
     }
 
+    /// <summary>Adds a field of the static table.</summary>
+    internal void AddStatic(int index)
+    {
+        _scratch.Ensure(_length + 1, _length);
+        _scratch.Bytes[_length++] = (byte)(0x80 | index);
+    }
+
+    /// <summary>Adds a field that is in the dynamic table, where the last one of its name was the same; false: <see cref="Add"/> knows what to do with it.</summary>
+    internal bool TryAddRepeated(HeaderId id, ReadOnlySpan<byte> value)
+    {
+        // Nothing is known of unknown names. What may not be indexed is in no entry, and whether a field may depends on no more than its name and value.
+        if (!TryFindLive(_byId[(int)id], out int dynamicIndex))
+            return false;
+        ref readonly var entry = ref _table[dynamicIndex];
+        if (entry.Id != id || !_table.Value(in entry).SequenceEqual(value))
+            return false;
+        _scratch.Ensure(_length + 8, _length);
+        WriteInteger(0x80, 7, StaticTable.Count + dynamicIndex);
+        return true;
+    }
+
     /// <summary>Adds a field.</summary>
     /// <param name="id">The name's number, or Unknown.</param>
     /// <param name="name">Its bytes, lower case.</param>
@@ -139,6 +165,7 @@ internal sealed class HpackEncoder
             if (entry.Id == id && _table.Value(in entry).SequenceEqual(value) && (id != HeaderId.Unknown || _table.Name(in entry).SequenceEqual(name)))
             {
                 WriteInteger(0x80, 7, StaticTable.Count + dynamicIndex);
+                Remember(id, slot);
                 return;
             }
         }
@@ -160,8 +187,19 @@ internal sealed class HpackEncoder
             return;
         }
         WriteLiteral(0x40, 6, nameIndex, name, value, huffman: true);
-        if (_table.Add(id, name, value, FieldFlags.None))
-            slot = _byName[NameSlot(nameHash)] = (ushort)_table.Inserted;
+        if (!_table.Add(id, name, value, FieldFlags.None))
+            return;
+        slot = (ushort)_table.Inserted;
+        if (id == HeaderId.Unknown)
+            _byName[NameSlot(nameHash)] = slot;
+        else
+            Remember(id, slot);
+    }
+
+    private void Remember(HeaderId id, ushort number)
+    {
+        if (id != HeaderId.Unknown)
+            _byId[(int)id] = number;
     }
 
     private bool TryFindLive(ushort number, out int dynamicIndex)
@@ -177,7 +215,7 @@ internal sealed class HpackEncoder
         int index = id != HeaderId.Unknown ? StaticTable.IndexOf(id) : name[0] == ':' ? StaticTable.Status200 : StaticTable.IndexOfUnknown(name);
         if (index != 0)
             return index;
-        if (!TryFindLive(_byName[NameSlot(nameHash)], out int dynamicIndex))
+        if (!TryFindLive(id != HeaderId.Unknown ? _byId[(int)id] : _byName[NameSlot(nameHash)], out int dynamicIndex))
             return 0;
         ref readonly var entry = ref _table[dynamicIndex];
         return entry.Id == id && (id != HeaderId.Unknown || _table.Name(in entry).SequenceEqual(name)) ? StaticTable.Count + dynamicIndex : 0;

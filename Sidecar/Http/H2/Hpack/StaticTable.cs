@@ -9,6 +9,9 @@ internal static class StaticTable
     /// <summary>The last static index; dynamic entries follow it.</summary>
     internal const int Count = 61;
 
+    internal const int MethodGet = 2;
+    internal const int MethodPost = 3;
+
     /// <summary>Index of <c>:status 200</c>; the six others follow in the order 204, 206, 304, 400, 404, 500.</summary>
     internal const int Status200 = 8;
 
