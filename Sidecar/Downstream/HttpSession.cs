@@ -52,7 +52,7 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
         _settle = new LoopWork(this, SettleWork);
         Codec = version == HttpVersion.Http2
             ? new Http2ServerCodec(_output, this, manager.Config.Http2, manager.Worker.Http2Pools)
-            : new Http1ServerCodec(_output, this, manager.Config.Http1, manager.Worker.Http1Streams);
+            : new Http1ServerCodec(_output, this, manager.Config.Http1);
     }
 
     internal HttpCodec Codec { get; }
@@ -216,9 +216,12 @@ internal sealed class HttpSession : ServerCodecEvents, IWorkOwner, ITimerOwner, 
     internal void OnStreamEnded(HttpStream stream)
     {
         int last = _open.Count - 1;
-        var moved = _open[last];
-        _open[stream.Position] = moved;
-        moved.Position = stream.Position;
+        if (stream.Position != last)
+        {
+            var moved = _open[last];
+            _open[stream.Position] = moved;
+            moved.Position = stream.Position;
+        }
         _open.RemoveAt(last);
     }
 

@@ -1,4 +1,3 @@
-using Sidecar.Http.H1;
 using Sidecar.Http.H2;
 using Sidecar.Loop;
 using Sidecar.Memory;
@@ -32,7 +31,6 @@ internal sealed class WorkerScope(EventLoop loop, int index, Clusters clusters, 
 
     internal HttpDate Date { get; } = new(loop);
 
-    /// <summary>What the downstream codecs of this worker share, so that an idle connection holds none of it.</summary>
+    /// <summary>What the HTTP/2 codecs of this worker share, so that an idle connection holds none of it.</summary>
     internal Http2Pools Http2Pools { get; } = new(loop.Slab);
-    internal Pool<Http1ServerStream> Http1Streams { get; } = Http1ServerCodec.NewPool();
 }

@@ -253,7 +253,6 @@ internal class HeaderMap
     }
 
     /// <summary>Sets a known name to a decimal number.</summary>
-    [SkipLocalsInit]
     internal void SetDecimal(HeaderId id, long value)
     {
         if (!_present.Contains(id))
@@ -264,6 +263,12 @@ internal class HeaderMap
             AddEntry(id, -1, HeaderNames.LengthOf(id), offset, length, EntryState.None);
             return;
         }
+        ReplaceByDecimal(id, value);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void ReplaceByDecimal(HeaderId id, long value)
+    {
         Span<byte> digits = stackalloc byte[Ascii.DecimalBytesMax];
         Set(id, digits[..Ascii.FormatDecimal(value, digits)]);
     }

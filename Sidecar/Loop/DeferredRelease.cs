@@ -6,7 +6,13 @@ namespace Sidecar.Loop;
 /// <remarks>Worker-owned.</remarks>
 internal sealed class DeferredRelease
 {
-    private IReleasable?[] _items = new IReleasable?[64];
+    // A struct around each, since storing into an array of references asks for its element type every time.
+    private struct Place
+    {
+        internal IReleasable? Item;
+    }
+
+    private Place[] _items = new Place[64];
     private int _count;
 
     public bool IsEmpty => _count == 0;
@@ -15,7 +21,7 @@ internal sealed class DeferredRelease
     {
         if (_count == _items.Length)
             Array.Resize(ref _items, _count * 2);
-        _items[_count++] = item;
+        _items[_count++].Item = item;
     }
 
     /// <summary>The last one added, taken out, or null.</summary>
@@ -23,8 +29,9 @@ internal sealed class DeferredRelease
     {
         if (_count == 0)
             return null;
-        IReleasable? item = _items[--_count];
-        _items[_count] = null;
+        ref Place place = ref _items[--_count];
+        IReleasable? item = place.Item;
+        place.Item = null;
         return item;
     }
 }

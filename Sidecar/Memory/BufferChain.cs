@@ -53,6 +53,7 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
     }
 
     /// <summary>Makes <paramref name="count"/> bytes of the last <see cref="GetSpan"/> readable.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Advance(int count)
     {
         Debug.Assert(_tail is not null || count == 0);
@@ -252,7 +253,6 @@ internal sealed class BufferChain(Slab slab) : IBufferWriter<byte>
     private SlabBlock AppendBlock()
     {
         var block = slab.Rent();
-        block.Start = block.End = 0;
         if (_tail is null)
             _head = block;
         else

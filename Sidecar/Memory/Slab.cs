@@ -51,11 +51,19 @@ internal sealed class Slab : IMemoryKeeper
 
     private readonly int _blockSize;
     private readonly int _freeBlocksMax;
-    private SlabBlock? _free;
+
+    // An array and no list of links: each link is a store the collector wants to know of.
+    private Place[] _free = [];
     private int _freeCount;
     private int _rentedCount;
     private RecentNeed _need;
     private bool _isKnown;
+
+    // A struct around each, since storing into an array of references asks for its element type every time.
+    private readonly struct Place(SlabBlock? block)
+    {
+        internal readonly SlabBlock? Block = block;
+    }
 
     internal Slab(int blockSize = DefaultBlockSize, int freeBlocksMax = FreeBlocksMax)
     {
@@ -75,12 +83,13 @@ internal sealed class Slab : IMemoryKeeper
     internal SlabBlock Rent()
     {
         _need.Note(++_rentedCount);
-        var block = _free;
-        if (block is null)
+        int last = _freeCount - 1;
+        var free = _free;
+        if ((uint)last >= (uint)free.Length)
             return NewBlock();
-        _free = block.Next;
-        _freeCount--;
-        block.Next = null;
+        var block = free[last].Block!;
+        free[last] = default;
+        _freeCount = last;
         return block;
     }
 
@@ -89,14 +98,15 @@ internal sealed class Slab : IMemoryKeeper
         Debug.Assert(block.Length == _blockSize);
         _rentedCount--;
         block.Start = block.End = 0;
-        if (_freeCount >= FreeLimit)
-        {
-            block.Next = null;
+        block.Next = null;
+        int count = _freeCount;
+        if (count >= _freeBlocksMax && count >= FreeLimit)
             return;
-        }
-        block.Next = _free;
-        _free = block;
-        _freeCount++;
+        var free = _free;
+        if ((uint)count >= (uint)free.Length)
+            free = Grow();
+        free[count] = new Place(block);
+        _freeCount = count + 1;
     }
 
     /// <summary>A period is over: lets go of free blocks that there has been no use for. The loop calls it every few seconds.</summary>
@@ -116,16 +126,20 @@ internal sealed class Slab : IMemoryKeeper
     private int LetGo(int count)
     {
         for (int i = 0; i < count; i++)
-        {
-            var block = _free!;
-            _free = block.Next;
-            block.Next = null;
-            _freeCount--;
-        }
+            _free[--_freeCount] = default;
+        if (count > 0 && _freeCount < _free.Length / 4)
+            Array.Resize(ref _free, _freeCount);
         return Math.Max(0, count);
     }
 
     private int FreeLimit => Math.Max(_freeBlocksMax, _need.Kept);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private Place[] Grow()
+    {
+        Array.Resize(ref _free, Math.Max(16, _free.Length * 2));
+        return _free;
+    }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private SlabBlock NewBlock()

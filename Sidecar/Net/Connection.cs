@@ -424,7 +424,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             return;
         _output = null;
         _outputIsLent = false;
-        if (_state == State.Closed)
+        if (_state == State.Closed || chain.IsEmpty)
             chain.Clear();
         else
             chain.MoveAllTo(Output);
@@ -830,11 +830,15 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         if (_state < State.Open)
             return;
         bool sentAny = false;
-        while (!_writeBlocked && !_writeFailed && (!OutputIsEmpty || _transport.HasUnsent))
+        bool empty = OutputIsEmpty && !_transport.HasUnsent;
+        while (!empty && !_writeBlocked && !_writeFailed)
         {
-            IoResult sent = EndFollows ? RawTransport.WriteLast(_fd, Output) : _transport.Write(_fd, Output);
-            sentAny |= sent.Bytes > 0;
-            CountSent(sent.Bytes);
+            IoResult sent = _shutdownWanted && EndFollows ? RawTransport.WriteLast(_fd, Output) : _transport.Write(_fd, Output);
+            if (sent.Bytes > 0)
+            {
+                sentAny = true;
+                CountSent(sent.Bytes);
+            }
             if (sent.Status == IoStatus.WouldBlock)
             {
                 _writeBlocked = true;
@@ -844,9 +848,9 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
                 OnWriteFailed(sent.Error);
                 return;
             }
+            empty = OutputIsEmpty && !_transport.HasUnsent;
         }
 
-        bool empty = OutputIsEmpty && !_transport.HasUnsent;
         if (empty && _shutdownWanted && !_writeShut)
         {
             _writeShut = true;
@@ -867,15 +871,17 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         TellWatermarks();
         if (empty)
             SpliceOut?.Pump();
-        CloseWhenBothEnded();
-        if (OutputIsEmpty)
+        if (_writeShut)
+            CloseWhenBothEnded();
+        // A chain that is lent and empty has nothing to return; its lender takes it back.
+        if (OutputIsEmpty && !_outputIsLent)
             ReturnOutput();
     }
 
     // When the last byte is with the kernel, FIN is next, so both may travel in one segment: half of what is left to do for a connection of one request. Not
     // where a close might find something unread: then the kernel says RST and forgets what it has not sent.
     private bool EndFollows =>
-        _shutdownWanted && !_writeShut && _transport == RawTransport.Instance && (_state == State.Open || CloseDelayMs > 0 || _peerIsDone);
+        !_writeShut && _transport == RawTransport.Instance && (_state == State.Open || CloseDelayMs > 0 || _peerIsDone);
 
     private void TellWatermarks()
     {

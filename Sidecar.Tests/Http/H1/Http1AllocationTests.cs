@@ -52,7 +52,7 @@ public class Http1AllocationTests
             var options = new Http1Options { EnableTrailers = true };
             _client = new Http1ClientCodec(new BufferChain(Slab), new ClientEvents(), options, Http1ClientCodec.NewPool());
             _events = new ServerEvents(_client);
-            _server = new Http1ServerCodec(new BufferChain(Slab), _events, options, Http1ServerCodec.NewPool());
+            _server = new Http1ServerCodec(new BufferChain(Slab), _events, options);
         }
 
         internal void Exchange()

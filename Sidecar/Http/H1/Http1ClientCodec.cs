@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
 
@@ -212,6 +213,7 @@ internal sealed class Http1ClientCodec : HttpClientCodec
     }
 
     // RFC 9112 section 6.3.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static BodyFraming FramingOf(Http1ClientStream stream, ResponseHead head, in Http1HeadInfo info)
     {
         if (head.Status == 101 || (stream.IsConnect && head.Status is >= 200 and < 300))
@@ -440,6 +442,7 @@ internal sealed class Http1ClientStream : ClientStream, IHttp1BodyTarget
         codec.OnSent();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void WriteHead(Http1ClientCodec codec, RequestHead head, Method method, bool endStream)
     {
         var authority = head.Authority;
@@ -481,6 +484,7 @@ internal sealed class Http1ClientStream : ClientStream, IHttp1BodyTarget
         writer.Finish();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void WriteFraming(ref Http1Writer writer, Http1ClientCodec codec, RequestHead head, Method method, bool endStream)
     {
         if (Ascii.TryParseDecimal(head.Get(HeaderId.ContentLength), out long length))

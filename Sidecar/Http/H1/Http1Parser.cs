@@ -97,6 +97,7 @@ internal struct Http1Parser
     }
 
     // Where the first CR LF CR LF ends, or -1. Only an LF two bytes behind another, which is rare, is looked at closely: a third of the general search.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int EndOfEmptyLine(ReadOnlySpan<byte> text)
     {
         int last = text.Length - Vector128<byte>.Count;

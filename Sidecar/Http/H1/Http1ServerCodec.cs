@@ -1,5 +1,6 @@
 using System;
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Sidecar.Memory;
 using Sidecar.Telemetry;
 
@@ -38,9 +39,10 @@ internal sealed class Http1ServerCodec : HttpCodec
     private readonly BufferChain _output;
     private readonly ServerCodecEvents _events;
     private readonly Http1Options _options;
-    private readonly Pool<Http1ServerStream> _streams;
 
-    private Http1ServerStream? _stream;
+    // One exchange at a time has one stream, the same for all; who has no exchange gives the codec back, and it with it.
+    private readonly Http1ServerStream _own;
+
     private Http1Parser _parser;
     private Http1BodyReader _body;
     private long _ordinal;
@@ -60,25 +62,23 @@ internal sealed class Http1ServerCodec : HttpCodec
     /// <param name="output">The connection's send chain.</param>
     /// <param name="events">The driver.</param>
     /// <param name="options">Settings; <see cref="Http1Options.ServerDefaults"/>.</param>
-    /// <param name="streams">The worker's streams, so that an idle connection holds none; null: the codec keeps its own.</param>
-    internal Http1ServerCodec(BufferChain output, ServerCodecEvents events, Http1Options options, Pool<Http1ServerStream>? streams = null)
+    internal Http1ServerCodec(BufferChain output, ServerCodecEvents events, Http1Options options)
     {
         _output = output;
         _events = events;
         _options = options;
-        _streams = streams ?? NewPool(1);
+        _own = new Http1ServerStream(this);
     }
 
-    /// <summary>A pool for one worker's codecs.</summary>
-    internal static Pool<Http1ServerStream> NewPool(int keptMin = Pool<Http1ServerStream>.KeptMin) => new(() => new Http1ServerStream(), keptMin);
+    private Http1ServerStream? Stream => _own.IsOpen ? _own : null;
 
     internal override BufferChain Output => _output;
     internal override HttpVersion Version => HttpVersion.Http11;
-    internal override int ActiveStreams => _stream is null ? 0 : 1;
+    internal override int ActiveStreams => Stream is null ? 0 : 1;
     internal override bool IsFinished => _finished;
-    internal override bool IsOutputEnded => _finished || _stream is { ResponseEnded: true };
+    internal override bool IsOutputEnded => _finished || Stream is { ResponseEnded: true };
 
-    internal override bool WantsInput => !_finished && _stream is not { Paused: > 0 } && _phase switch
+    internal override bool WantsInput => !_finished && Stream is not { Paused: > 0 } && _phase switch
     {
         Phase.Head => !_blocked,
         Phase.Body or Phase.Tunnel => true,
@@ -94,7 +94,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     internal bool IsOver => _isOver;
 
     /// <summary>Between two requests, as new but for the number of streams: another codec may go on in its place.</summary>
-    internal bool IsAtRest => _phase == Phase.Head && _stream is null && !_parser.IsPartial && _emptyLines == 0 && !_blocked && !_draining && !_closeAfter && !_finished;
+    internal bool IsAtRest => _phase == Phase.Head && Stream is null && !_parser.IsPartial && _emptyLines == 0 && !_blocked && !_draining && !_closeAfter && !_finished;
 
     internal override bool IsHeadPartial => _phase == Phase.Head && _parser.IsPartial;
 
@@ -120,13 +120,13 @@ internal sealed class Http1ServerCodec : HttpCodec
                     error = ReadHead(input, ref position, out goesOn);
                     break;
                 case Phase.Body:
-                    error = _body.Read(input, ref position, _stream!, _options);
+                    error = _body.Read(input, ref position, Stream!, _options);
                     goesOn = _phase != Phase.Body;
                     break;
                 case Phase.Tunnel when position < input.Length:
                     var data = input[position..];
                     position = input.Length;
-                    _stream!.ReceiveBody(data, false);
+                    Stream!.ReceiveBody(data, false);
                     goesOn = false;
                     break;
                 default:
@@ -143,6 +143,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         return new CodecResult(_finished ? input.Length : position, error);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Failure ReadHead(ReadOnlySpan<byte> input, ref int position, out bool goesOn)
     {
         goesOn = false;
@@ -166,7 +167,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         _emptyLines = 0;
         _requestsThisFeed++;
 
-        var stream = RentStream();
+        var stream = BeginExchange();
         failure = Http1Parser.ReadRequest(bytes, stream.Head, _options, out var info);
         if (failure != Failure.None)
             return failure;
@@ -192,19 +193,17 @@ internal sealed class Http1ServerCodec : HttpCodec
         }
         _announced = true;
         _events.OnNewStream(stream);
-        if (_stream == stream)
+        if (Stream == stream)
             stream.Sink?.OnHead(stream.Head, end);
         goesOn = true;
         return Failure.None;
     }
 
-    private Http1ServerStream RentStream()
+    private Http1ServerStream BeginExchange()
     {
-        var stream = _streams.Rent();
-        stream.Open(this, ++_ordinal);
-        _stream = stream;
+        _own.Open(++_ordinal);
         _announced = false;
-        return stream;
+        return _own;
     }
 
     // The request cannot be understood: its owner answers, or a minimal reply goes out; nothing more is read.
@@ -212,17 +211,17 @@ internal sealed class Http1ServerCodec : HttpCodec
     {
         _phase = Phase.Dead;
         _closeAfter = true;
-        var stream = _stream ?? RentStream();
+        var stream = Stream ?? BeginExchange();
         bool answered = _events.OnRequestError(stream, error);
         _announced |= stream.Sink is not null;
-        if (!answered && _stream == stream)
+        if (!answered && Stream == stream)
         {
             if (!stream.ResponseStarted && error.Row().Status != 0)
                 WriteErrorReply(error);
             if (_announced)
                 stream.Sink?.OnReset(error);
         }
-        if (_stream == stream)
+        if (Stream == stream)
             CloseStream();
         _finished = true;
     }
@@ -230,7 +229,7 @@ internal sealed class Http1ServerCodec : HttpCodec
     /// <summary>Answers a request whose head is still incomplete, as one that cannot be understood; the connection is over then.</summary>
     internal void RefuseRequest(Failure reason)
     {
-        Debug.Assert(!_feeding && _stream is null);
+        Debug.Assert(!_feeding && Stream is null);
         if (!_finished)
             Fail(reason);
     }
@@ -257,13 +256,13 @@ internal sealed class Http1ServerCodec : HttpCodec
         if (_phase == Phase.Tunnel)
         {
             _phase = Phase.TunnelEnded;
-            var tunnel = _stream!;
+            var tunnel = Stream!;
             tunnel.Sink?.OnBody(default, true);
-            if (_stream == tunnel && tunnel.ResponseEnded)
+            if (Stream == tunnel && tunnel.ResponseEnded)
                 EndExchange();
             return Failure.None;
         }
-        bool isPartial = _parser.IsPartial || _stream is not null;
+        bool isPartial = _parser.IsPartial || Stream is not null;
         OnConnectionLost(Failure.DownstreamDisconnect);
         return isPartial ? Failure.DownstreamDisconnect : Failure.None;
     }
@@ -272,10 +271,10 @@ internal sealed class Http1ServerCodec : HttpCodec
     {
         _phase = Phase.Dead;
         _finished = true;
-        if (_stream is not { } stream)
+        if (Stream is not { } stream)
             return;
         stream.Sink?.OnReset(reason);
-        if (_stream == stream)
+        if (Stream == stream)
             CloseStream();
     }
 
@@ -286,7 +285,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         if (_blocked == blocked)
             return;
         _blocked = blocked;
-        if (_stream is { } stream)
+        if (Stream is { } stream)
         {
             if (blocked)
                 stream.Sink?.OnSendBlocked();
@@ -302,19 +301,19 @@ internal sealed class Http1ServerCodec : HttpCodec
     internal override void StartDrain()
     {
         _draining = true;
-        _closeAfter |= _stream is not null;
+        _closeAfter |= Stream is not null;
     }
 
     internal override void FinishDrain()
     {
         StartDrain();
-        if (_stream is null)
+        if (Stream is null)
             _finished = true;
     }
 
     internal override void Reset()
     {
-        Debug.Assert(_stream is null);
+        Debug.Assert(Stream is null);
         _parser = default;
         _body = default;
         _ordinal = 0;
@@ -325,7 +324,7 @@ internal sealed class Http1ServerCodec : HttpCodec
 
     // ---- what the stream does --------------------------------------------------------------------------------
 
-    internal bool IsOpen(Http1ServerStream stream) => _stream == stream;
+    internal bool IsOpen(Http1ServerStream stream) => stream.IsOpen;
 
     internal bool SendsTrailers => _options.EnableTrailers;
 
@@ -357,6 +356,7 @@ internal sealed class Http1ServerCodec : HttpCodec
         NotifyWantsInput();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal void OnResponseEnded(Http1ServerStream stream)
     {
         if (_phase == Phase.Tunnel)
@@ -389,12 +389,11 @@ internal sealed class Http1ServerCodec : HttpCodec
 
     private void CloseStream()
     {
-        var stream = _stream!;
-        _stream = null;
-        if (_announced || stream.ResponseStarted)
-            _events.OnStreamClosed(stream);
-        stream.Close();
-        _streams.Return(stream);
+        // Closed first: whoever is told asks the codec how many streams it has.
+        _own.IsOpen = false;
+        if (_announced || _own.ResponseStarted)
+            _events.OnStreamClosed(_own);
+        _own.Close();
     }
 
     private void NotifyWantsInput()
@@ -405,11 +404,10 @@ internal sealed class Http1ServerCodec : HttpCodec
 }
 
 /// <summary>One exchange on a server connection.</summary>
-/// <remarks>Worker-owned, pooled; belongs to one codec while open. Calls after the stream closed do nothing.</remarks>
-internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
+/// <remarks>Worker-owned; its codec's for all exchanges. Calls after the stream closed do nothing.</remarks>
+internal sealed class Http1ServerStream(Http1ServerCodec owner) : ServerStream, IHttp1BodyTarget
 {
     private HeaderMap? _trailers;
-    private Http1ServerCodec? _codec;
     private Http1BodyWriter _writer;
     private long _id;
     private bool _isHead, _isConnect, _isUpgrade, _isHttp10, _persists;
@@ -428,9 +426,14 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
 
     HeaderMap IHttp1BodyTarget.Trailers => _trailers ??= new HeaderMap();
 
-    internal void Open(Http1ServerCodec codec, long id)
+    /// <summary>An exchange is under way.</summary>
+    internal bool IsOpen;
+
+    private Http1ServerCodec? Codec => IsOpen ? owner : null;
+
+    internal void Open(long id)
     {
-        _codec = codec;
+        IsOpen = true;
         _id = id;
     }
 
@@ -448,7 +451,6 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
         Head.Reset();
         _trailers?.Reset();
         Sink = null;
-        _codec = null;
         _writer = default;
         Paused = 0;
         ResponseStarted = ResponseEnded = false;
@@ -459,7 +461,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
 
     public bool ReceiveBody(ReadOnlySpan<byte> data, bool end)
     {
-        var codec = _codec!;
+        var codec = owner;
         if (end)
             codec.OnRequestEnded();
         Sink?.OnBody(data, end);
@@ -468,7 +470,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
 
     public void ReceiveTrailers()
     {
-        _codec!.OnRequestEnded();
+        owner.OnRequestEnded();
         Sink?.OnTrailers(_trailers!);
     }
 
@@ -478,7 +480,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
     {
         Debug.Assert(Paused > 0);
         Paused--;
-        _codec?.OnPauseChanged(Paused + 1, Paused);
+        Codec?.OnPauseChanged(Paused + 1, Paused);
     }
 
     // ---- response: to the codec ------------------------------------------------------------------------------
@@ -486,7 +488,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
     internal override void SendInformational(ResponseHead head)
     {
         Debug.Assert(!ResponseStarted);
-        if (_codec is not { } codec || _isHttp10)
+        if (Codec is not { } codec || _isHttp10)
             return;
         var writer = new Http1Writer(codec.Output, Http1Writer.Bound(head));
         Http1StatusLines.Put(ref writer, head.Status, http10: false);
@@ -498,7 +500,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
     internal override void SendHead(ResponseHead head, bool endStream)
     {
         Debug.Assert(!ResponseStarted);
-        if (_codec is not { } codec)
+        if (Codec is not { } codec)
             return;
         ResponseStarted = true;
         if (AcceptsTunnel(head))
@@ -530,6 +532,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
         codec.OpenTunnel();
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void SendOrdinaryHead(Http1ServerCodec codec, ResponseHead head, bool endStream)
     {
         Debug.Assert(head.Status >= 200);
@@ -582,7 +585,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
     internal override void SendBody(ReadOnlySpan<byte> data, bool endStream)
     {
         Debug.Assert(ResponseStarted);
-        if (_codec is not { } codec || ResponseEnded)
+        if (Codec is not { } codec || ResponseEnded)
             return;
         if (!_writer.Write(codec.Output, data, endStream))
             codec.OnConnectionLost(Failure.LocalReset);
@@ -594,7 +597,7 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
     internal override void SendTrailers(HeaderMap trailers)
     {
         Debug.Assert(ResponseStarted);
-        if (_codec is not { } codec || ResponseEnded)
+        if (Codec is not { } codec || ResponseEnded)
             return;
         if (!_writer.WriteTrailers(codec.Output, trailers, codec.SendsTrailers))
             codec.OnConnectionLost(Failure.LocalReset);
@@ -609,5 +612,5 @@ internal sealed class Http1ServerStream : ServerStream, IHttp1BodyTarget
         codec.OnResponseEnded(this);
     }
 
-    internal override void Reset(Failure reason) => _codec?.Abort();
+    internal override void Reset(Failure reason) => Codec?.Abort();
 }
