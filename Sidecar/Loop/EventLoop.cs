@@ -74,6 +74,9 @@ internal sealed class EventLoop : IDisposable
 
     private const int NoSlot = -1;
 
+    /// <summary>A timer further away is armed for this long, so that no time overflows.</summary>
+    private const ulong DelayMsMax = long.MaxValue / 4;
+
     /// <summary>Who has a descriptor of this loop, and how many had the place before.</summary>
     private struct Slot
     {
@@ -200,7 +203,7 @@ internal sealed class EventLoop : IDisposable
     public void Schedule(LoopTimer timer, long delayMs)
     {
         Debug.Assert(IsCurrent, "a loop is used by its own thread");
-        long deadlineMs = _nowMs + Math.Clamp(delayMs, 0, long.MaxValue / 4);
+        long deadlineMs = _nowMs + ((ulong)delayMs <= DelayMsMax ? delayMs : Math.Clamp(delayMs, 0, (long)DelayMsMax));
         // An idle timeout is restarted by every part of a message, several times in one turn.
         if (!_timers.TryPostpone(timer, deadlineMs))
             _timers.Schedule(timer, deadlineMs);

@@ -68,6 +68,9 @@ internal struct Http1Parser
     /// </summary>
     private const int ConnectionTokensMax = 9;
 
+    /// <summary>Beyond, what may be several requests is not worth a copy of all of them for the first.</summary>
+    private const int AloneBytesMax = 1024;
+
     private enum Section : byte { Request, Response, Trailers }
 
     private int _checked;
@@ -94,6 +97,20 @@ internal struct Http1Parser
         length = 0;
         var failure = CheckPartial(window);
         return failure == Failure.None && input.Length > maxBytes ? Failure.Http1HeadersTooLarge : failure;
+    }
+
+    /// <summary>
+    /// As <see cref="FindEnd"/>, for a request's head. Most come alone: then the bytes end as a head does, and somewhere in them one does end. Where, its reader sees.
+    /// </summary>
+    /// <param name="input">From the head's first byte.</param>
+    /// <param name="maxBytes">What the head may measure.</param>
+    /// <param name="length">What to read it from; 0 when more is needed.</param>
+    internal Failure FindRequestEnd(ReadOnlySpan<byte> input, int maxBytes, out int length)
+    {
+        length = input.Length;
+        if (!IsPartial && length <= AloneBytesMax && length <= maxBytes && input.EndsWith("\r\n\r\n"u8))
+            return Failure.None;
+        return FindEnd(input, maxBytes, out length);
     }
 
     // Where the first CR LF CR LF ends, or -1. Only an LF two bytes behind another, which is rare, is looked at closely: a third of the general search.
@@ -179,15 +196,22 @@ internal struct Http1Parser
     // What a byte that ought not to be there is called: the same wherever it is met, however the input was cut.
     private static Failure Stray(byte b) => b is >= 0x20 and not 0x7F or (byte)'\r' or (byte)'\n' ? Failure.Http1CodecError : Failure.Http1InvalidCharacters;
 
-    /// <summary>Reads a complete request head into <paramref name="head"/>, whose framing it sets.</summary>
-    internal static Failure ReadRequest(ReadOnlySpan<byte> bytes, RequestHead head, Http1Options options, out Http1HeadInfo info)
+    /// <summary>Reads a request head into <paramref name="head"/>, whose framing it sets.</summary>
+    /// <param name="bytes">From its first byte; they end with an empty line, if not its own.</param>
+    /// <param name="head">An empty one.</param>
+    /// <param name="options">What is allowed.</param>
+    /// <param name="info">What it says about connection and body.</param>
+    /// <param name="length">Bytes that it measures.</param>
+    internal static Failure ReadRequest(ReadOnlySpan<byte> bytes, RequestHead head, Http1Options options, out Http1HeadInfo info, out int length)
     {
+        length = bytes.Length;
         info = new Http1HeadInfo { ContentLength = -1 };
         int origin = head.AppendRaw(bytes);
         var block = head.Raw(origin, bytes.Length);
         var failure = ReadRequestLine(block, origin, head, options, ref info, out int position);
         if (failure == Failure.None)
-            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Request, ref info);
+            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Request, ref info, out length);
+        length -= origin;
         if (failure == Failure.None)
             failure = CheckHost(head, options, in info);
         if (failure == Failure.None)
@@ -227,7 +251,7 @@ internal struct Http1Parser
         var block = head.Raw(origin, bytes.Length);
         var failure = ReadStatusLine(block, head, ref info, out int position);
         if (failure == Failure.None)
-            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Response, ref info);
+            failure = ReadFields(head.Raw(0, origin + bytes.Length), origin + position, head, options, Section.Response, ref info, out _);
         if (failure == Failure.None)
             failure = CheckTransferEncoding(head, options, in info);
         if (failure == Failure.None)
@@ -248,7 +272,7 @@ internal struct Http1Parser
     {
         var info = new Http1HeadInfo { ContentLength = -1 };
         int origin = trailers.AppendRaw(bytes);
-        return ReadFields(trailers.Raw(0, origin + bytes.Length), origin, trailers, options, Section.Trailers, ref info);
+        return ReadFields(trailers.Raw(0, origin + bytes.Length), origin, trailers, options, Section.Trailers, ref info, out _);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -382,10 +406,12 @@ internal struct Http1Parser
         return true;
     }
 
-    // Reads from position, an offset into the map's block. That ends with an empty line, at whose CR every search below stops, and a vector at any byte of it
-    // lies in memory that may be read (HeaderMap.SlackBytes): so within a line no place is compared with the block's length.
-    private static Failure ReadFields(Span<byte> block, int position, HeaderMap map, Http1Options options, Section section, ref Http1HeadInfo info)
+    // Reads from position, an offset into the map's block, to the first empty line. The block ends with one, at whose CR every search below stops, and a vector at any
+    // byte of it lies in memory that may be read (HeaderMap.SlackBytes): so within a line no place is compared with the block's length.
+    private static Failure ReadFields(
+        Span<byte> block, int position, HeaderMap map, Http1Options options, Section section, ref Http1HeadInfo info, out int end)
     {
+        end = block.Length;
         Debug.Assert(block.EndsWith("\r\n\r\n"u8));
         ref byte text = ref MemoryMarshal.GetReference(block);
         var framing = s_framing;
@@ -417,15 +443,15 @@ internal struct Http1Parser
                 isLine &= start == value;
                 start = value;
             }
-            int end = start + LengthOfText(ref Unsafe.Add(ref text, (uint)start));
-            ref byte behind = ref Unsafe.Add(ref text, (uint)end);
+            int valueEnd = start + LengthOfText(ref Unsafe.Add(ref text, (uint)start));
+            ref byte behind = ref Unsafe.Add(ref text, (uint)valueEnd);
             if (!IsLineEnd(ref behind))
                 return Stray(behind);
-            position = end + 2;
+            position = valueEnd + 2;
             if (Unsafe.Subtract(ref behind, 1) <= ' ')
             {
-                end = TrimOws(block, start, end);
-                isLine &= position == end + 2;
+                valueEnd = TrimOws(block, start, valueEnd);
+                isLine &= position == valueEnd + 2;
             }
             if (--fieldsLeft < 0)
                 return Failure.Http1TooManyHeaders;
@@ -433,7 +459,7 @@ internal struct Http1Parser
             if (framing.Contains(id))
             {
                 // In trailers they would come too late to mean anything, so they do not travel on.
-                var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, block[start..end], start, map, section, ref info);
+                var failure = section == Section.Trailers ? Failure.None : ReadFraming(id, block[start..valueEnd], start, map, section, ref info);
                 if (failure != Failure.None)
                     return failure;
             }
@@ -444,15 +470,16 @@ internal struct Http1Parser
             }
             else if (isLine)
             {
-                map.AddLine(id, name, length, end - start);
+                map.AddLine(id, name, length, valueEnd - start);
             }
             else
             {
-                map.AddAt(id, name, length, start, end - start);
+                map.AddAt(id, name, length, start, valueEnd - start);
             }
         }
-        if (position + 2 != block.Length)
+        if (!IsLineEnd(ref block[position]))
             return Failure.Http1CodecError;
+        end = position + 2;
         if (info.TeTrailers)
             map.Add(HeaderId.Te, "trailers"u8);
         return Failure.None;
@@ -526,10 +553,6 @@ internal struct Http1Parser
                     return Failure.Http1ContentLengthInvalid;
                 map.AddAt(id, -1, HeaderNames.LengthOf(id), offset, value.Length);
                 return Failure.None;
-            case HeaderId.TransferEncoding:
-                info.IsChunked = !info.HasTransferEncoding && Ascii.EqualsIgnoreCase(value, "chunked"u8);
-                info.HasTransferEncoding = true;
-                return Failure.None;
             case HeaderId.Host:
                 if (section == Section.Response)
                 {
@@ -541,6 +564,21 @@ internal struct Http1Parser
                 info.HasHost = true;
                 if (!info.HasAuthority && value.Length > 0)
                     map.AddAt(HeaderId.Authority, -1, 10, offset, value.Length);
+                return Failure.None;
+            default:
+                return ReadRareFraming(id, value, offset, map, ref info);
+        }
+    }
+
+    // Apart, so that the two fields of nearly every message need no room for what these need.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static Failure ReadRareFraming(HeaderId id, Span<byte> value, int offset, HeaderMap map, ref Http1HeadInfo info)
+    {
+        switch (id)
+        {
+            case HeaderId.TransferEncoding:
+                info.IsChunked = !info.HasTransferEncoding && Ascii.EqualsIgnoreCase(value, "chunked"u8);
+                info.HasTransferEncoding = true;
                 return Failure.None;
             case HeaderId.Connection:
                 if (!ReadConnection(value, ref info))

@@ -159,16 +159,16 @@ internal sealed class Http1ServerCodec : HttpCodec
                 return Failure.None;
         }
 
-        var failure = _parser.FindEnd(input[position..], _options.MaxHeadBytes, out int length);
+        var failure = _parser.FindRequestEnd(input[position..], _options.MaxHeadBytes, out int length);
         if (failure != Failure.None || length == 0)
             return failure;
         var bytes = input.Slice(position, length);
-        position += length;
         _emptyLines = 0;
         _requestsThisFeed++;
 
         var stream = BeginExchange();
-        failure = Http1Parser.ReadRequest(bytes, stream.Head, _options, out var info);
+        failure = Http1Parser.ReadRequest(bytes, stream.Head, _options, out var info, out length);
+        position += length;
         if (failure != Failure.None)
             return failure;
         stream.OnHeadRead(in info);
