@@ -1,3 +1,4 @@
+using System;
 using System.Diagnostics;
 using System.Collections.Generic;
 using System.IO;
@@ -40,6 +41,19 @@ public sealed class StartupTests(ITestOutputHelper output)
         sidecar.WaitUntilReady();
         output.WriteLine($"resident: {sidecar.ResidentBytes} bytes");
         Assert.InRange(sidecar.ResidentBytes, 1, IdleResidentBytesMax);
+    }
+
+    /// <summary>Two of the runtime's own, the control loop, the workers; no pool has begun, and OpenSSL waits for who configures TLS.</summary>
+    [SkippableFact]
+    public void WithoutTls_NoLibraryIsLoaded_AndThereAreTheThreadsOneNames()
+    {
+        using var folder = new TestFolder();
+        using var sidecar = SidecarProcess.Run(folder.Write("s.json", Sample(FreePort.Next())), concurrency: 2);
+        sidecar.WaitUntilReady();
+        var threads = Directory.GetDirectories($"/proc/{sidecar.Id}/task").Select(task => File.ReadAllText(Path.Combine(task, "comm")).TrimEnd()).Order(StringComparer.Ordinal);
+        Assert.Equal([".NET Finalizer", ".NET SigHandler", "sidecar", "worker-0", "worker-1"], threads);
+        var libraries = File.ReadLines($"/proc/{sidecar.Id}/maps").Where(line => line.Contains(".so", StringComparison.Ordinal)).Select(line => Path.GetFileName(line)).Distinct();
+        Assert.All(libraries, library => Assert.Matches(@"^(libc|libm|ld-linux)\b", library));
     }
 
     /// <summary>The runtime writes its stack cookie into a page of constants; a frame that began before the page was lost ended the process.</summary>

@@ -71,7 +71,7 @@ public sealed class UnsupportedFieldsTests
             FieldType.String or FieldType.Bytes => "\"eA==\"",
             FieldType.Bool => "true",
             FieldType.Message when field.Message.WellKnown == WellKnown.Duration => "\"1s\"",
-            FieldType.Message when field.Message.WellKnown == WellKnown.Wrapper => field.Message.Fields[0].Type == FieldType.Bool ? "true" : "\"1\"",
+            FieldType.Message when field.Message.WellKnown == WellKnown.Wrapper => field.Message.Field(0).Type == FieldType.Bool ? "true" : "\"1\"",
             FieldType.Message when field.Message.WellKnown == WellKnown.Any => """{"@type":"type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor"}""",
             FieldType.Message => "{}",
             _ => "1",

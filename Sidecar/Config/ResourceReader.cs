@@ -818,7 +818,7 @@ internal sealed class ResourceReader
 
     private static string NameOf(Utf8JsonReader at, MessageSchema type)
     {
-        FieldSchema field = type.Fields[0];
+        FieldSchema field = type.Field(0);
         return TryFind(ref at, field.Name, field.JsonName) && at.TokenType == JsonTokenType.String ? Text(ref at) : "";
     }
 

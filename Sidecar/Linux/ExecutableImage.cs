@@ -15,7 +15,6 @@ internal static unsafe class ExecutableImage
     internal const nuint AuxPageSize = 6;
     private const uint TypeLoad = 1;
     private const uint TypeProgramHeaders = 6;
-    private const uint FlagExecute = 1;
     private const uint FlagWrite = 2;
     private const int AdviceDontNeed = 4;
 
@@ -23,8 +22,8 @@ internal static unsafe class ExecutableImage
     private readonly record struct ProgramHeader(
         uint Type, uint Flags, ulong Offset, ulong Address, ulong PhysicalAddress, ulong FileSize, ulong MemorySize, ulong Alignment);
 
-    /// <summary>Where the program's code lies, in whole pages; none where the image is not laid out as expected.</summary>
-    internal static List<(nuint Start, nuint Length)> CodeRanges()
+    /// <summary>Where the program's code and constants lie, in whole pages; none where the image is not laid out as expected.</summary>
+    internal static List<(nuint Start, nuint Length)> ReadOnlyRanges()
     {
         var ranges = new List<(nuint Start, nuint Length)>();
         if (!TryHeaders(out var table, out nuint bias, out nuint page))
@@ -33,7 +32,7 @@ internal static unsafe class ExecutableImage
         {
             nuint start = (bias + (nuint)header.Address) & ~(page - 1);
             nuint end = (bias + (nuint)(header.Address + header.MemorySize) + page - 1) & ~(page - 1);
-            if (header.Type == TypeLoad && (header.Flags & FlagExecute) != 0)
+            if (header.Type == TypeLoad && (header.Flags & FlagWrite) == 0)
                 ranges.Add((start, end - start));
         }
         return ranges;

@@ -228,7 +228,7 @@ internal ref partial struct JsonToWire
     // "typed_per_filter_config": {"envoy.fault": …}; false when the key is to be read as it is.
     private readonly bool TryWriteFilterKey(FieldSchema field)
     {
-        if (_json.ValueIsEscaped || !field.Name.AsSpan().SequenceEqual("typed_per_filter_config"u8) ||
+        if (_json.ValueIsEscaped || !field.Name.SequenceEqual("typed_per_filter_config"u8) ||
             !V2Names.TryExtension(V2Names.Place.Http, _json.ValueSpan, out V2Names.Extension extension))
             return false;
         _out.Field(1, Encoding.UTF8.GetBytes(extension.Name));

@@ -147,7 +147,7 @@ internal ref partial struct JsonToWire
                 if (legacy && _json.TokenType == JsonTokenType.StartObject)
                     ReadFields(type, legacy: false, insideAny: false);
                 else
-                    ReadScalar(type.Fields[0], writeZero: false);
+                    ReadScalar(type.Field(0), writeZero: false);
                 break;
         }
     }
@@ -167,7 +167,7 @@ internal ref partial struct JsonToWire
     {
         Utf8JsonReader start = legacy ? _json : default;
         _problems.MetUnsupported |= legacy;
-        Span<ulong> seen = stackalloc ulong[(type.Fields.Length + 63) / 64];
+        Span<ulong> seen = stackalloc ulong[(type.FieldCount + 63) / 64];
         seen.Clear();
         ulong seenLegacy = 0, seenOneofs = 0;
         bool typed = false, seenType = false;
@@ -280,7 +280,7 @@ internal ref partial struct JsonToWire
             _depth--;
             return;
         }
-        if (legacy && field.Number == 1 && field.Name.AsSpan().SequenceEqual("name"u8) && TryWriteExtensionName(field))
+        if (legacy && field.Number == 1 && field.Name.SequenceEqual("name"u8) && TryWriteExtensionName(field))
             return;
         ReadScalar(field, writeZero: field.HasPresence);
     }

@@ -2,7 +2,8 @@ using System;
 using System.Buffers.Binary;
 using System.Collections.Generic;
 using System.Diagnostics;
-using System.IO;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Sidecar.Wire;
@@ -45,32 +46,34 @@ internal enum WellKnown : byte
 
 /// <summary>
 /// Every Envoy message, field and enum by name and number: what the transcoder, the report of unsupported fields and the
-/// dumps work from. The table is made at build by Wire/Schema/SchemaCompiler.cs; a message becomes an object when first asked for.
+/// dumps work from. The table is made at build by Wire/Schema/SchemaCompiler.cs; a message becomes an object when first asked for, and so does each field of it.
 /// Read-only; any thread.
 /// </summary>
-internal static unsafe class SchemaTable
+internal static unsafe partial class SchemaTable
 {
-    // Little-endian. Header: magic, then the counts of messages, fields, enums, values, aliases, notes, and the heap's bytes.
+    // Little-endian. Header: magic, then the counts of messages, fields, enums, values, aliases, notes and slots.
     // Then the arrays in that order, then the heap of UTF-8 names:
-    //   message 20: name(4) nameLength(2) fields(2) firstField(4) shortNameStart(2) support(1) -(1) note(2) -(2)
-    //   field   20: name(4) number(4) nameLength(1) type(1) flags(1) keyType(1) ref(2) oneof(1) support(1) note(2) -(2)
+    //   message 24: name(4) nameLength(2) fields(2) firstField(4) shortNameStart(2) support(1) slotBits(1) note(2) -(2) firstSlot(4)
+    //   field   24: name(4) number(4) nameLength(1) type(1) flags(1) keyType(1) ref(2) oneof(1) support(1) note(2) jsonNameLength(2) jsonName(4)
     //   enum    12: name(4) nameLength(2) values(2) firstValue(4)
     //   value   12: name(4) number(4) nameLength(4)
     //   alias    8: name(4) nameLength(2) message(2)
     //   note     8: text(4) length(4)
+    //   slot     2: a field's index in its message + 1, or 0; where its names are found by their hash (MessageSchema.Find)
     private const int Magic = 0x31484353;
-    private const int HeaderBytes = 32, MessageBytes = 20, FieldBytes = 20, EnumBytes = 12, ValueBytes = 12, AliasBytes = 8, NoteBytes = 8;
+    private const int HeaderBytes = 32, MessageBytes = 24, FieldBytes = 24, EnumBytes = 12, ValueBytes = 12, AliasBytes = 8, NoteBytes = 8, SlotBytes = 2;
 
-    private static readonly byte* Table = Open(out TableBytes);
-    private static readonly int TableBytes;
+    // Constants of the program do not move.
+    private static readonly byte* Table = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Data));
     private static readonly int MessageCount = Header(1), FieldCount = Header(2), EnumCount = Header(3),
-        ValueCount = Header(4), AliasCount = Header(5), NoteCount = Header(6);
+        ValueCount = Header(4), AliasCount = Header(5), NoteCount = Header(6), SlotCount = Header(7);
     private static readonly int FieldsStart = HeaderBytes + MessageCount * MessageBytes;
     private static readonly int EnumsStart = FieldsStart + FieldCount * FieldBytes;
     private static readonly int ValuesStart = EnumsStart + EnumCount * EnumBytes;
     private static readonly int AliasesStart = ValuesStart + ValueCount * ValueBytes;
     private static readonly int NotesStart = AliasesStart + AliasCount * AliasBytes;
-    private static readonly int HeapStart = NotesStart + NoteCount * NoteBytes;
+    private static readonly int SlotsStart = NotesStart + NoteCount * NoteBytes;
+    private static readonly int HeapStart = SlotsStart + SlotCount * SlotBytes;
     private static readonly MessageSchema?[] Messages = new MessageSchema?[MessageCount];
     private static readonly EnumSchema?[] Enums = new EnumSchema?[EnumCount];
 
@@ -131,17 +134,6 @@ internal static unsafe class SchemaTable
 
     internal static EnumSchema Enum(int index) => Enums[index] ??= ReadEnum(index);
 
-    private static byte* Open(out int bytes)
-    {
-        // The resource is part of the image: mapped, never copied.
-        Stream? stream = typeof(SchemaTable).Assembly.GetManifestResourceStream("schema.bin");
-        if (stream is not UnmanagedMemoryStream memory)
-            throw new InvalidOperationException("schema.bin is not embedded in this build");
-        bytes = (int)memory.Length;
-        Debug.Assert(BinaryPrimitives.ReadInt32LittleEndian(new ReadOnlySpan<byte>(memory.PositionPointer, 4)) == Magic);
-        return memory.PositionPointer;
-    }
-
     private static int Header(int word) => Int32(word * 4);
 
     private static int Int32(int at) => BinaryPrimitives.ReadInt32LittleEndian(new ReadOnlySpan<byte>(Table + at, 4));
@@ -158,19 +150,31 @@ internal static unsafe class SchemaTable
 
     private static MessageSchema ReadMessage(int index)
     {
+        Debug.Assert(Header(0) == Magic);
         int row = HeaderBytes + index * MessageBytes;
-        int nameLength = Int16(row + 4);
-        int count = Int16(row + 6), first = Int32(row + 8);
-        string fullName = Encoding.UTF8.GetString(Text(row, nameLength));
-        var fields = new FieldSchema[count];
-        for (int i = 0; i < count; i++)
-        {
-            int at = FieldsStart + (first + i) * FieldBytes;
-            fields[i] = new FieldSchema(
-                Text(at, Table[at + 8]).ToArray(), Int32(at + 4), (FieldType)Table[at + 9], Table[at + 10], (FieldType)Table[at + 11],
-                Int16(at + 12), Table[at + 14], (Support)Table[at + 15], Note(Int16(at + 16)), i);
-        }
-        return new MessageSchema(fullName, fullName[Int16(row + 12)..], (Support)Table[row + 14], Note(Int16(row + 16)), fields);
+        string fullName = Encoding.UTF8.GetString(Text(row, Int16(row + 4)));
+        return new MessageSchema(
+            fullName, shortNameStart: Int16(row + 12), (Support)Table[row + 14], Note(Int16(row + 16)), firstField: Int32(row + 8), fieldCount: Int16(row + 6),
+            slots: (ushort*)(Table + SlotsStart) + Int32(row + 20), slotBits: Table[row + 15]);
+    }
+
+    /// <summary>A field by its place among all.</summary>
+    internal static FieldSchema ReadField(int index, int indexInMessage)
+    {
+        int at = FieldsStart + index * FieldBytes;
+        return new FieldSchema(
+            Table + HeapStart + Int32(at), Table[at + 8], Table + HeapStart + Int32(at + 20), Int16(at + 18), Int32(at + 4), (FieldType)Table[at + 9], Table[at + 10],
+            (FieldType)Table[at + 11], Int16(at + 12), Table[at + 14], (Support)Table[at + 15], Note(Int16(at + 16)), indexInMessage);
+    }
+
+    /// <summary>The number of a field by its place among all.</summary>
+    internal static int FieldNumber(int index) => Int32(FieldsStart + index * FieldBytes + 4);
+
+    /// <summary>Whether a field, by its place among all, has this name in either spelling.</summary>
+    internal static bool IsFieldNamed(int index, ReadOnlySpan<byte> name)
+    {
+        int at = FieldsStart + index * FieldBytes;
+        return name.SequenceEqual(Text(at, Table[at + 8])) || name.SequenceEqual(Text(at + 20, Int16(at + 18)));
     }
 
     private static EnumSchema ReadEnum(int index)
@@ -189,52 +193,39 @@ internal static unsafe class SchemaTable
     }
 }
 
-/// <summary>One message of the table. Immutable once made; any thread.</summary>
-internal sealed class MessageSchema
+/// <summary>One message of the table. What is asked for is made and kept: two threads may make it twice, equal both times. Any thread.</summary>
+internal sealed unsafe class MessageSchema
 {
-    private readonly short[] _slots;            // open addressing over both names of each field; field index + 1
-    private readonly int _slotMask;
-    private readonly short[] _byNumber;         // field index + 1 for the low numbers, which are nearly all
+    private readonly ushort* _slots;
+    private readonly uint _slotMask;
+    private readonly int _firstField;
+    private readonly int _shortNameStart;
+    private readonly FieldSchema?[] _fields;
+    private string? _typeUrl;
+    private V2Names.LegacyField[]? _legacy;
+    private bool _isLegacyKnown;
 
-    internal MessageSchema(string fullName, string shortName, Support support, string? note, FieldSchema[] fields)
+    internal MessageSchema(string fullName, int shortNameStart, Support support, string? note, int firstField, int fieldCount, ushort* slots, int slotBits)
     {
         FullName = fullName;
-        ShortName = shortName;
-        TypeUrl = "type.googleapis.com/" + fullName;
         Support = support;
         Note = note;
-        Fields = fields;
         WellKnown = Kind(fullName);
-        Legacy = V2Names.Of(fullName);
-
-        int capacity = 4;
-        while (capacity < fields.Length * 4)
-            capacity *= 2;
-        _slots = new short[capacity];
-        _slotMask = capacity - 1;
-        foreach (FieldSchema field in fields)
-        {
-            Add(field.Name, field.Index);
-            if (!field.JsonName.AsSpan().SequenceEqual(field.Name))
-                Add(field.JsonName, field.Index);
-        }
-        int highest = fields.Length == 0 ? 0 : Math.Min(fields[^1].Number, 127);
-        _byNumber = new short[highest + 1];
-        foreach (FieldSchema field in fields)
-        {
-            if (field.Number <= highest)
-                _byNumber[field.Number] = (short)(field.Index + 1);
-        }
+        _shortNameStart = shortNameStart;
+        _firstField = firstField;
+        _fields = fieldCount == 0 ? [] : new FieldSchema?[fieldCount];
+        _slots = slots;
+        _slotMask = (1u << slotBits) - 1;
     }
 
     /// <summary>"envoy.config.listener.v3.Listener".</summary>
     public string FullName { get; }
 
     /// <summary>The name without its package: "Listener", "Listener.DeprecatedV1".</summary>
-    public string ShortName { get; }
+    public string ShortName => FullName[_shortNameStart..];
 
     /// <summary>"type.googleapis.com/" and the full name.</summary>
-    public string TypeUrl { get; }
+    public string TypeUrl => _typeUrl ??= "type.googleapis.com/" + FullName;
 
     /// <summary>What Sidecar does with the type.</summary>
     public Support Support { get; }
@@ -242,14 +233,38 @@ internal sealed class MessageSchema
     /// <summary>Why, when the type is accepted without effect or unsupported on purpose.</summary>
     public string? Note { get; }
 
-    /// <summary>The fields in the order of their numbers.</summary>
-    public FieldSchema[] Fields { get; }
+    /// <summary>How many fields there are.</summary>
+    public int FieldCount => _fields.Length;
+
+    /// <summary>All fields in the order of their numbers.</summary>
+    public IEnumerable<FieldSchema> Fields
+    {
+        get
+        {
+            for (int i = 0; i < _fields.Length; i++)
+                yield return Field(i);
+        }
+    }
+
+    /// <summary>A field by its place in the order of their numbers.</summary>
+    public FieldSchema Field(int index) => _fields[index] ??= SchemaTable.ReadField(_firstField + index, index);
 
     /// <summary>Which special JSON form the type has.</summary>
     public WellKnown WellKnown { get; }
 
     /// <summary>2020's fields of this message that are gone or renamed; null for most.</summary>
-    public V2Names.LegacyField[]? Legacy { get; }
+    public V2Names.LegacyField[]? Legacy
+    {
+        get
+        {
+            if (!_isLegacyKnown)
+            {
+                _legacy = V2Names.Of(FullName);
+                _isLegacyKnown = true;
+            }
+            return _legacy;
+        }
+    }
 
     /// <summary>The field of this name, in either spelling (snake_case, camelCase), or null.</summary>
     public FieldSchema? Find(ReadOnlySpan<byte> name)
@@ -259,31 +274,26 @@ internal sealed class MessageSchema
             int index = _slots[at & _slotMask] - 1;
             if (index < 0)
                 return null;
-            FieldSchema field = Fields[index];
-            if (name.SequenceEqual(field.Name) || name.SequenceEqual(field.JsonName))
-                return field;
+            if (SchemaTable.IsFieldNamed(_firstField + index, name))
+                return Field(index);
         }
     }
 
     /// <summary>The field of this number, or null.</summary>
     public FieldSchema? Find(uint number)
     {
-        if (number < (uint)_byNumber.Length)
-        {
-            int index = _byNumber[number] - 1;
-            return index < 0 ? null : Fields[index];
-        }
-        int low = 0, high = Fields.Length - 1;
+        // Most messages have their numbers without gaps.
+        int low = 0, high = _fields.Length - 1, middle = (int)Math.Min(number - 1, (uint)(high < 0 ? 0 : high));
         while (low <= high)
         {
-            int middle = (low + high) >>> 1;
-            uint candidate = (uint)Fields[middle].Number;
+            uint candidate = (uint)SchemaTable.FieldNumber(_firstField + middle);
             if (candidate == number)
-                return Fields[middle];
+                return Field(middle);
             if (candidate < number)
                 low = middle + 1;
             else
                 high = middle - 1;
+            middle = (low + high) >>> 1;
         }
         return null;
     }
@@ -292,14 +302,7 @@ internal sealed class MessageSchema
     public FieldSchema this[string name] =>
         Find(Encoding.UTF8.GetBytes(name)) ?? throw new KeyNotFoundException($"{FullName} has no field {name}");
 
-    private void Add(byte[] name, int index)
-    {
-        uint at = Hash(name);
-        while (_slots[at & _slotMask] != 0)
-            at++;
-        _slots[at & _slotMask] = (short)(index + 1);
-    }
-
+    // SchemaCompiler.Hash, to the bit.
     private static uint Hash(ReadOnlySpan<byte> name)
     {
         ulong hash = (ulong)name.Length * 0x9E3779B97F4A7C15;
@@ -335,17 +338,23 @@ internal sealed class MessageSchema
 }
 
 /// <summary>One field of a message. Immutable once made; any thread.</summary>
-internal sealed class FieldSchema
+internal sealed unsafe class FieldSchema
 {
+    private readonly byte* _name;
+    private readonly byte* _jsonName;
+    private readonly int _nameLength;
+    private readonly int _jsonNameLength;
     private readonly int _reference;
     private MessageSchema? _message;
     private EnumSchema? _enum;
 
     internal FieldSchema(
-        byte[] name, int number, FieldType type, byte flags, FieldType keyType, int reference, byte oneof, Support support, string? note, int index)
+        byte* name, int nameLength, byte* jsonName, int jsonNameLength, int number, FieldType type, byte flags, FieldType keyType, int reference, byte oneof, Support support, string? note, int index)
     {
-        Name = name;
-        JsonName = CamelCase(name);
+        _name = name;
+        _nameLength = nameLength;
+        _jsonName = jsonName;
+        _jsonNameLength = jsonNameLength;
         Number = number;
         Type = type;
         KeyType = keyType;
@@ -361,10 +370,10 @@ internal sealed class FieldSchema
     }
 
     /// <summary>The name in the declaration, UTF-8: "use_original_dst".</summary>
-    public byte[] Name { get; }
+    public ReadOnlySpan<byte> Name => new(_name, _nameLength);
 
     /// <summary>The name in canonical JSON, UTF-8: "useOriginalDst".</summary>
-    public byte[] JsonName { get; }
+    public ReadOnlySpan<byte> JsonName => new(_jsonName, _jsonNameLength);
 
     /// <summary>The number on the wire.</summary>
     public int Number { get; }
@@ -384,7 +393,7 @@ internal sealed class FieldSchema
     /// <summary>Why, when Support is not what the rule gives.</summary>
     public string? Note { get; }
 
-    /// <summary>Position in MessageSchema.Fields.</summary>
+    /// <summary>Place among the fields of its message.</summary>
     public int Index { get; }
 
     /// <summary>A list; never true for a map.</summary>
@@ -407,27 +416,6 @@ internal sealed class FieldSchema
 
     /// <summary>The name as text.</summary>
     public override string ToString() => Encoding.UTF8.GetString(Name);
-
-    // protobuf's own rule: an underscore goes, and what follows it is capitalised.
-    private static byte[] CamelCase(byte[] name)
-    {
-        if (!name.AsSpan().Contains((byte)'_'))
-            return name;
-        var camel = new byte[name.Length];
-        int length = 0;
-        bool upper = false;
-        foreach (byte b in name)
-        {
-            if (b == '_')
-            {
-                upper = true;
-                continue;
-            }
-            camel[length++] = upper && b is >= (byte)'a' and <= (byte)'z' ? (byte)(b - 32) : b;
-            upper = false;
-        }
-        return camel.AsSpan(0, length).ToArray();
-    }
 }
 
 /// <summary>One enum of the table. Immutable; any thread.</summary>

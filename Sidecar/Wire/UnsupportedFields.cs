@@ -42,9 +42,9 @@ internal static class UnsupportedFields
                     // Free-form by nature: nothing in it can be unknown.
                     return true;
             }
-            Span<int> counts = stackalloc int[type.Fields.Length];
+            Span<int> counts = stackalloc int[type.FieldCount];
             counts.Clear();
-            Span<ulong> reported = stackalloc ulong[(type.Fields.Length + 63) / 64];
+            Span<ulong> reported = stackalloc ulong[(type.FieldCount + 63) / 64];
             reported.Clear();
             var reader = new WireReader(wire);
             while (!reader.AtEnd)

@@ -104,7 +104,7 @@ internal struct WireToJson(Utf8JsonWriter json, bool redact)
         int end = _entryCount;
         for (int i = first; i < end;)
         {
-            FieldSchema field = type.Fields[_entries[i].Field];
+            FieldSchema field = type.Field(_entries[i].Field);
             int next = i + 1;
             while (next < end && _entries[next].Field == field.Index)
                 next++;
@@ -684,7 +684,7 @@ internal struct WireToJson(Utf8JsonWriter json, bool redact)
 
     private readonly bool TryWrapper(ReadOnlySpan<byte> wire, MessageSchema type)
     {
-        FieldSchema field = type.Fields[0];
+        FieldSchema field = type.Field(0);
         int natural = Natural(field.Type);
         ulong bits = 0;
         ReadOnlySpan<byte> bytes = default;

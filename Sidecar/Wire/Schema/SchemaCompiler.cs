@@ -9,8 +9,8 @@ using Microsoft.Build.Utilities;
 namespace Sidecar.Wire.Schema
 {
     /// <summary>
-    /// Build step: turns the text tables beside it, the declarations in Wire/Protos and support.txt into the binary
-    /// table that SchemaTable reads. Compiled by MSBuild (RoslynCodeTaskFactory), not part of the product.
+    /// Build step: turns the text tables beside it, the declarations in Wire/Protos and support.txt into the
+    /// table that SchemaTable reads, as source. Compiled by MSBuild (RoslynCodeTaskFactory), not part of the product.
     /// A declaration that disagrees with the table, or names something the table does not know, is a build error.
     /// </summary>
     public sealed class SchemaCompiler : Task
@@ -75,7 +75,7 @@ namespace Sidecar.Wire.Schema
             if (Log.HasLoggedErrors)
                 return false;
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(Output)));
-            File.WriteAllBytes(Output, table);
+            File.WriteAllText(Output, Source(table));
             return true;
         }
 
@@ -393,7 +393,8 @@ namespace Sidecar.Wire.Schema
             var values = new MemoryStream();
             var aliases = new MemoryStream();
             var notes = new MemoryStream();
-            int fieldCount = 0, valueCount = 0;
+            var slots = new MemoryStream();
+            int fieldCount = 0, valueCount = 0, slotCount = 0;
             foreach (string name in messageNames)
             {
                 Message message = _messages[name];
@@ -405,9 +406,12 @@ namespace Sidecar.Wire.Schema
                 // Where the name starts that a path shows: after the package.
                 Put(messages, Math.Min(message.Package.Length + 1, name.Length), 2);
                 Put(messages, message.Support, 1);
-                Put(messages, 0, 1);
+                int bits = AddSlots(slots, message);
+                Put(messages, bits, 1);
                 Put(messages, message.Note, 2);
                 Put(messages, 0, 2);
+                Put(messages, slotCount, 4);
+                slotCount += 1 << bits;
                 var oneofs = new List<string> { "" };
                 foreach (Field field in message.Fields)
                 {
@@ -432,7 +436,9 @@ namespace Sidecar.Wire.Schema
                     Put(fields, oneofs.IndexOf(field.Oneof), 1);
                     Put(fields, field.Support, 1);
                     Put(fields, field.Note, 2);
-                    Put(fields, 0, 2);
+                    string jsonName = CamelCase(field.Name);
+                    Put(fields, jsonName.Length, 2);
+                    Put(fields, Intern(jsonName), 4);
                     fieldCount++;
                 }
             }
@@ -479,10 +485,83 @@ namespace Sidecar.Wire.Schema
             Put(table, valueCount, 4);
             Put(table, aliasCount, 4);
             Put(table, _notes.Count, 4);
-            Put(table, (int)_heap.Length, 4);
-            foreach (MemoryStream part in new[] { messages, fields, enums, values, aliases, notes, _heap })
+            Put(table, slotCount, 4);
+            foreach (MemoryStream part in new[] { messages, fields, enums, values, aliases, notes, slots, _heap })
                 part.WriteTo(table);
             return table.ToArray();
+        }
+
+        // Open addressing over both names of each field, at most half full; a slot is the field's index + 1, or 0. Returns the logarithm of their number.
+        private static int AddSlots(Stream slots, Message message)
+        {
+            int bits = 2;
+            while (1 << bits < message.Fields.Count * 4)
+                bits++;
+            var table = new int[1 << bits];
+            for (int i = 0; i < message.Fields.Count; i++)
+            {
+                string name = message.Fields[i].Name, jsonName = CamelCase(name);
+                foreach (string one in name == jsonName ? new[] { name } : new[] { name, jsonName })
+                {
+                    uint at = Hash(one) & ((1u << bits) - 1);
+                    while (table[at] != 0)
+                        at = (at + 1) & ((1u << bits) - 1);
+                    table[at] = i + 1;
+                }
+            }
+            foreach (int slot in table)
+                Put(slots, slot, 2);
+            return bits;
+        }
+
+        // MessageSchema.Hash, to the bit.
+        private static uint Hash(string name)
+        {
+            unchecked
+            {
+                ulong hash = (ulong)name.Length * 0x9E3779B97F4A7C15;
+                int at = 0;
+                for (; name.Length - at >= 8; at += 8)
+                {
+                    ulong word = 0;
+                    for (int i = 0; i < 8; i++)
+                        word |= (ulong)name[at + i] << (8 * i);
+                    hash = (hash ^ word) * 0x9E3779B97F4A7C15;
+                    hash ^= hash >> 29;
+                }
+                for (; at < name.Length; at++)
+                    hash = (hash ^ name[at]) * 0x100000001B3;
+                return (uint)(hash ^ (hash >> 32));
+            }
+        }
+
+        // protobuf's own rule: an underscore goes, and what follows it is capitalised.
+        private static string CamelCase(string name)
+        {
+            var camel = new StringBuilder(name.Length);
+            bool upper = false;
+            foreach (char c in name)
+            {
+                if (c != '_')
+                    camel.Append(upper && c >= 'a' && c <= 'z' ? (char)(c - 32) : c);
+                upper = c == '_';
+            }
+            return camel.ToString();
+        }
+
+        // The table as source: constants of the program, found without asking for a resource, and never copied.
+        private static string Source(byte[] table)
+        {
+            var text = new StringBuilder(table.Length * 3);
+            text.Append("// <auto-generated/>\nnamespace Sidecar.Wire;\n\ninternal static unsafe partial class SchemaTable\n{\n    private static global::System.ReadOnlySpan<ulong> Data =>\n    [");
+            for (int at = 0; at < table.Length; at += 8)
+            {
+                ulong word = 0;
+                for (int i = 0; i < 8 && at + i < table.Length; i++)
+                    word |= (ulong)table[at + i] << (8 * i);
+                text.Append(at % 64 == 0 ? "\n        " : " ").Append("0x").Append(word.ToString("x", CultureInfo.InvariantCulture)).Append(',');
+            }
+            return text.Append("\n    ];\n}\n").ToString();
         }
 
         private static void Put(Stream stream, int value, int size)
