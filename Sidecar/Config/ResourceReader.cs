@@ -318,6 +318,8 @@ internal sealed class ResourceReader
     }
 
     // ---- JSON documents ---------------------------------------------------------------------------------------
+    // Each reading begins on the first token of its value, and leaves on its last or, when it refused the value, still on its first: Skip, which does nothing on a last
+    // one, then goes over what was not read, and nothing is gone over twice.
 
     private void ReadDocumentOf(string? typeUrl)
     {
@@ -349,19 +351,19 @@ internal sealed class ResourceReader
             keys.Skip();
         }
         if (type is not null && IsSection(type))
-            ReadSection(reader, type, "");
+            ReadSection(ref reader, type, "");
         else if (dump)
-            ReadDump(reader);
+            ReadDump(ref reader);
         else if (type?.FullName is "envoy.config.bootstrap.v3.Bootstrap" || !typed && typeUrl is null && bootstrap)
             ReadBootstrapDocument();
         else if (response)
             ReadResponse(reader, typeUrl);
         else
-            ReadItem(reader, "", typeUrl, "", warming: false);
+            ReadItem(ref reader, "", typeUrl, "", warming: false);
     }
 
     // { "configs": [ { "@type": "…ListenersConfigDump", … }, … ] }
-    private void ReadDump(Utf8JsonReader reader)
+    private void ReadDump(ref Utf8JsonReader reader)
     {
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
@@ -387,7 +389,7 @@ internal sealed class ResourceReader
                 string path = $"configs[{index}]";
                 MessageSchema? type = reader.TokenType == JsonTokenType.StartObject ? TypeOf(reader, out _, out string? url) : Nothing(out url);
                 if (type is not null && IsSection(type))
-                    ReadSection(reader, type, path);
+                    ReadSection(ref reader, type, path);
                 else
                     AddAt(reader, "", path, url is null ? "\"@type\" is missing" : $"\"@type\" {url} is not a section of a config dump");
                 reader.Skip();
@@ -406,7 +408,7 @@ internal sealed class ResourceReader
         type.FullName != "envoy.admin.v3.ConfigDump";
 
     // One section: lists of entries, each with a resource and its version.
-    private void ReadSection(Utf8JsonReader reader, MessageSchema section, string path)
+    private void ReadSection(ref Utf8JsonReader reader, MessageSchema section, string path)
     {
         string sectionVersion = "";
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
@@ -423,7 +425,7 @@ internal sealed class ResourceReader
             reader.Read();
             if (reader.TokenType == JsonTokenType.StartObject && section.FullName == "envoy.admin.v3.BootstrapConfigDump" && name == "bootstrap")
             {
-                ReadBootstrapValue(reader, Join(path, name));
+                ReadBootstrapValue(ref reader, Join(path, name));
                 reader.Skip();
                 continue;
             }
@@ -439,7 +441,7 @@ internal sealed class ResourceReader
             {
                 string at = $"{Join(path, name)}[{index}]";
                 if (reader.TokenType == JsonTokenType.StartObject)
-                    ReadEntry(reader, entryType, at, sectionVersion, warming);
+                    ReadEntry(ref reader, entryType, at, sectionVersion, warming);
                 else
                     AddAt(reader, "", at, "expected an object");
                 reader.Skip();
@@ -447,7 +449,7 @@ internal sealed class ResourceReader
         }
     }
 
-    private void ReadEntry(Utf8JsonReader reader, MessageSchema entry, string path, string version, bool warming)
+    private void ReadEntry(ref Utf8JsonReader reader, MessageSchema entry, string path, string version, bool warming)
     {
         Utf8JsonReader ahead = reader;
         if (TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
@@ -464,18 +466,17 @@ internal sealed class ResourceReader
             {
                 if (field!.Message.FullName.EndsWith("DynamicListenerState", StringComparison.Ordinal))
                 {
-                    if (!name.StartsWith("draining", StringComparison.Ordinal))
-                        ReadEntry(reader, field.Message, Join(path, name), version, name.StartsWith("warming", StringComparison.Ordinal));
+                    if (reader.TokenType == JsonTokenType.StartObject && !name.StartsWith("draining", StringComparison.Ordinal))
+                        ReadEntry(ref reader, field.Message, Join(path, name), version, name.StartsWith("warming", StringComparison.Ordinal));
                 }
                 else if (field.Message.WellKnown == WellKnown.Any && field.IsRepeated && reader.TokenType == JsonTokenType.StartArray)
                 {
-                    Utf8JsonReader items = reader;
-                    ReadItems(ref items, Join(path, name), null, version);
+                    ReadItems(ref reader, Join(path, name), null, version);
                 }
                 else if (field.Message.WellKnown == WellKnown.Any && reader.TokenType == JsonTokenType.StartObject)
                 {
                     string? plain = V2Names.PlainType(entry.FullName, field.Name);
-                    ReadItem(reader, Join(path, name), plain is null ? null : "type.googleapis.com/" + plain, version, warming, plainIsLegacy: true);
+                    ReadItem(ref reader, Join(path, name), plain is null ? null : "type.googleapis.com/" + plain, version, warming, plainIsLegacy: true);
                 }
             }
             reader.Skip();
@@ -528,7 +529,7 @@ internal sealed class ResourceReader
         for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
         {
             if (reader.TokenType == JsonTokenType.StartObject)
-                ReadItem(reader, $"{path}[{index}]", typeUrl, version, warming: false);
+                ReadItem(ref reader, $"{path}[{index}]", typeUrl, version, warming: false);
             else
                 AddAt(reader, "", $"{path}[{index}]", "expected an object");
             reader.Skip();
@@ -536,7 +537,7 @@ internal sealed class ResourceReader
     }
 
     // One resource: typed by "@type", wrapped as { name, version, resource }, or plain where the place says what it is.
-    private void ReadItem(Utf8JsonReader reader, string path, string? typeUrl, string version, bool warming, bool plainIsLegacy = false)
+    private void ReadItem(ref Utf8JsonReader reader, string path, string? typeUrl, string version, bool warming, bool plainIsLegacy = false)
     {
         MessageSchema? type = TypeOf(reader, out bool legacy, out string? url);
         if (type?.FullName == "envoy.service.discovery.v3.Resource" || url is null && Has(reader, "resource"u8))
@@ -546,7 +547,7 @@ internal sealed class ResourceReader
                 version = ahead.GetString() ?? "";
             ahead = reader;
             if (TryFind(ref ahead, "resource"u8, "resource"u8) && ahead.TokenType == JsonTokenType.StartObject)
-                ReadItem(ahead, Join(path, "resource"), typeUrl, version, warming);
+                ReadItem(ref ahead, Join(path, "resource"), typeUrl, version, warming);
             else
                 AddAt(reader, "", path, "\"resource\" is missing or not an object");
             return;
@@ -579,12 +580,12 @@ internal sealed class ResourceReader
         string name = NameOf(reader, type);
         string resource = ResourceTypes.Noun(type.TypeUrl) + " " + (name.Length > 0 ? name : path);
         bool? names = plain ? plainIsLegacy ? true : null : legacy;
-        if (TryTranscode(reader, type, names, "", resource, typed: !plain))
+        if (TryTranscode(ref reader, type, names, "", resource, typed: !plain))
             Keep(type, name, version, resource, warming);
     }
 
     // The message under the reader into _wire. Without a type URL nothing says whose names are used: v3's first, 2020's if those do not fit.
-    private bool TryTranscode(Utf8JsonReader reader, MessageSchema type, bool? legacy, string path, string resource, bool typed)
+    private bool TryTranscode(ref Utf8JsonReader reader, MessageSchema type, bool? legacy, string path, string resource, bool typed)
     {
         int start = (int)reader.TokenStartIndex;
         reader.Skip();
@@ -670,16 +671,16 @@ internal sealed class ResourceReader
         var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
         reader.Read();
         if (reader.TokenType == JsonTokenType.StartObject)
-            ReadBootstrapValue(reader, "");
+            ReadBootstrapValue(ref reader, "");
         else
             _set.Add(new ConfigError(_file, "", "", "expected a JSON object: an Envoy bootstrap"));
     }
 
-    private void ReadBootstrapValue(Utf8JsonReader reader, string path)
+    private void ReadBootstrapValue(ref Utf8JsonReader reader, string path)
     {
         MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
         TypeOf(reader, out bool legacy, out string? url);
-        if (TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
+        if (TryTranscode(ref reader, type, legacy ? true : null, path, "", typed: url is not null))
             KeepBootstrap(type, path, isWhollySupported: false);
     }
 
