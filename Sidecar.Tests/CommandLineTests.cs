@@ -141,6 +141,20 @@ public class CommandLineTests
     }
 
     [Fact]
+    public void Validate_ControlPlaneInAnEdsCluster_IsRefused_AsRunDoes()
+    {
+        using var folder = new Harness.TestFolder();
+        string path = folder.Write("b.json", Ads.TrimEnd()[..^1] + """
+            ,"static_resources": {"clusters": [{"name": "plane", "type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}, "http2_protocol_options": {}}]}}
+            """);
+        Assert.Equal(1, ValidateCommand.Run([path], _output, _errors));
+        Assert.StartsWith($"error: {path}: bootstrap: dynamic_resources: must have a statically defined non-EDS cluster: 'plane' is an EDS cluster", _errors.ToString());
+        _errors.GetStringBuilder().Clear();
+        Assert.Equal(1, RunCommand.Run(["-c", path], _output, _errors));
+        Assert.Contains("'plane' is an EDS cluster", _errors.ToString());
+    }
+
+    [Fact]
     public void Validate_EmptyBootstrap_IsOne_WhenItIsCalledOne()
     {
         using var folder = new Harness.TestFolder();

@@ -106,6 +106,7 @@ public sealed class TlsTranslatorTests : IDisposable
     [InlineData("""{"common_tls_context":{"validation_context":{"trusted_ca":{"inline_string":"no pem"}}}}""", Down + ".validation_context.trusted_ca", "Failed to load trusted CA certificates from <inline>")]
     [InlineData("""{"common_tls_context":{"validation_context":{"trusted_ca":{"filename":"/nonexistent/ca.pem"}}}}""", Down + ".validation_context.trusted_ca", "Invalid path: /nonexistent/ca.pem")]
     [InlineData("""{"common_tls_context":{"tls_certificates":[{"certificate_chain":{"inline_string":"x"},"private_key":{"inline_string":"y"}}]}}""", Down + ".tls_certificates[0]", "Failed to load certificate chain from <inline>")]
+    [InlineData("{\"common_tls_context\":{\"tls_certificates\":[{\"certificate_chain\":{\"inline_string\":\"x\"},\"private_key\":{\"inline_bytes\":\"W3JlZGFjdGVkXQ==\"}}]}}", Down + ".tls_certificates[0].private_key", "is redacted: this comes from a dump, which hides keys; put the key itself in its place")]
     public void Client_RefusedByPath(string json, string path, string reason) => Refused(scope => UpstreamSlot(json, scope), path, reason);
 
     [Fact]

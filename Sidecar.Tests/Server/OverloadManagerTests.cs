@@ -327,6 +327,34 @@ public sealed class OverloadManagerTests : IDisposable
     }
 
     [Fact]
+    public void ResourceThatCannotBeReadAnyMore_IsBelievedForAWhile_AndThenHasNoPressure()
+    {
+        Start(new OverloadConfig
+        {
+            WatchesHeap = false,
+            WatchesCgroup = true,
+            CgroupBytesMax = 500 * MiB,
+            Actions = [new(OverloadAction.StopAcceptingRequests, [new OverloadTrigger(OverloadResource.CgroupMemory, 0.9, 0.9, 0.9)])],
+        });
+        const string stat = "overload.envoy.resource_monitors.cgroup_memory.";
+        _gauge.CgroupUsed = 480 * MiB + _test.Loop.Memory.FreeBytes;
+        Pass(1000);
+        Assert.Equal("StopAcceptingRequests", Active());
+        _gauge.CgroupUsed = null;
+        long failed = Stat(stat + "failed_updates");
+        while (Stat(stat + "failed_updates") < failed + OverloadManager.FailuresMax - 1)
+        {
+            Pass(100);
+            Assert.Equal((96, "StopAcceptingRequests"), (Stat(stat + "pressure"), Active()));
+        }
+        Pass(1000);
+        Assert.Equal((0, ""), (Stat(stat + "pressure"), Active()));
+        _gauge.CgroupUsed = 480 * MiB + _test.Loop.Memory.FreeBytes;
+        Pass(1000);
+        Assert.Equal("StopAcceptingRequests", Active());
+    }
+
+    [Fact]
     public void ConnectionsAreAResource()
     {
         _limit.Max = 4;

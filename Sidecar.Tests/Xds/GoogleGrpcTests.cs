@@ -1,5 +1,7 @@
 using System.Linq;
 using System.Text;
+using Envoy.Config.Core.V3;
+using Google.Protobuf;
 using Sidecar.Config;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Tests.Harness;
@@ -33,6 +35,7 @@ public sealed class GoogleGrpcTests
     [InlineData("ipv4:10.0.0.1:80", null, "\"address\":\"10.0.0.1\",\"port_value\":80", "10.0.0.1:80")]
     [InlineData("[fd00::1]:80", null, "\"address\":\"fd00::1\",\"port_value\":80", "[fd00::1]:80")]
     [InlineData("ipv6:fd00::1", null, "\"address\":\"fd00::1\",\"port_value\":443", "fd00::1")]
+    [InlineData("localhost:15010", null, "\"address\":\"127.0.0.1\",\"port_value\":15010", "localhost:15010")]
     [InlineData("unix:/var/run/xds", null, "\"pipe\":{\"path\":\"/var/run/xds\"}", "localhost")]
     [InlineData("unix:///var/run/xds", null, "\"pipe\":{\"path\":\"/var/run/xds\"}", "localhost")]
     public void Target_IsTheHostOfACluster(string target, string? type, string address, string authority)
@@ -110,6 +113,42 @@ public sealed class GoogleGrpcTests
         Assert.Equal(
             "Unsupported dynamic_resources.ads_config.grpc_services[0].google_grpc.channel_args.args[grpc.lb_policy_name]: is an argument of another gRPC library",
             Read(""" "target_uri":"x:1","channel_args":{"args":{"grpc.lb_policy_name":{"string_value":"y"}}} """).Problems);
+    }
+
+    [Theory]
+    [InlineData("bad name")]
+    [InlineData(":path")]
+    [InlineData("grpc-timeout")]
+    [InlineData("x\\r\\ny")]
+    public void FileBasedMetadata_NameThatIsNone_IsRefused(string name) => Assert.StartsWith(Path + "call_credentials[0].from_plugin.typed_config.header_key: '", Read($$"""
+        "target_uri":"unix:/x","channel_credentials":{"local_credentials":{} },"call_credentials":[{"from_plugin":{"name":"envoy.grpc_credentials.file_based_metadata",
+         "typed_config":{"@type":"type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig","header_key":"{{name}}","secret_data":{"filename":"/token"} } } }]
+        """).Problems);
+
+    [Fact]
+    public void FileBasedMetadata_ThatIsBroken_IsRefusedByPath()
+    {
+        var google = new GrpcService.Types.GoogleGrpc
+        {
+            TargetUri = "unix:/x", StatPrefix = "ads", ChannelCredentials = new() { LocalCredentials = new() },
+            CallCredentials =
+            {
+                new GrpcService.Types.GoogleGrpc.Types.CallCredentials
+                {
+                    FromPlugin = new()
+                    {
+                        Name = "envoy.grpc_credentials.file_based_metadata",
+                        TypedConfig = new() { TypeUrl = "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig", Value = ByteString.CopyFrom(0x0a, 0x7f) },
+                    },
+                },
+            },
+        };
+        var ads = new ApiConfigSource { ApiType = ApiConfigSource.Types.ApiType.Grpc, TransportApiVersion = ApiVersion.V3, GrpcServices = { new GrpcService { GoogleGrpc = google } } };
+        var problems = new WireProblems();
+        DiscoveryConfig.Read(new Envoy.Config.Bootstrap.V3.Bootstrap { DynamicResources = new() { AdsConfig = ads } }.ToByteArray(), problems);
+        var problem = Assert.Single(problems.List);
+        Assert.Equal("dynamic_resources.ads_config.grpc_services[0].google_grpc.call_credentials[0].from_plugin.typed_config", problem.Path);
+        Assert.StartsWith("malformed bytes: ", problem.Reason);
     }
 
     [Fact]

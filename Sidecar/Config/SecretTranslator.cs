@@ -106,6 +106,12 @@ internal static class SecretTranslator
             problem = problem.Length > 0 ? problem : $"Failed to load incomplete private key from path: {keyName}";
             return null;
         }
+        if (key.AsSpan().SequenceEqual("[redacted]"u8))
+        {
+            problem = "is redacted: this comes from a dump, which hides keys; "
+                + "put the key itself in its place, or the path of its file in private_key.filename";
+            return null;
+        }
         var certificate = Shared(store, chain, key, password, staple, () => (TlsCertificate.FromPem(chain, key, password, chainName, keyName, out string reason), reason), out problem);
         Array.Clear(key);
         // It takes both, and the staple is theirs: the text says which is wrong.

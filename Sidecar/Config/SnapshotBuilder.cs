@@ -10,6 +10,7 @@ using Sidecar.Routing;
 using Sidecar.Telemetry.Stats;
 using Sidecar.Upstream.Discovery;
 using Sidecar.Wire;
+using WireCluster = Envoy.Config.Cluster.V3.Cluster;
 using WireCore = Envoy.Config.Core.V3;
 using WireEndpoint = Envoy.Config.Endpoint.V3;
 using WireListener = Envoy.Config.Listener.V3;
@@ -375,9 +376,22 @@ internal sealed class SnapshotBuilder
         _staticClusters.Clear();
         foreach (var resource in set.Resources)
         {
-            if (resource.TypeUrl == ResourceTypes.Cluster)
+            if (resource.TypeUrl == ResourceTypes.Cluster && !IsEdsCluster(resource))
                 _staticClusters.Add(resource.Name);
         }
+    }
+
+    /// <summary>Whether a cluster has its endpoints from a control plane, and so can hold none: envoy.config.cluster.v3.Cluster { type = 2 }, EDS = 3.</summary>
+    internal static bool IsEdsCluster(DiscoveredResource cluster)
+    {
+        ulong type = 0;
+        var reader = new WireReader(cluster.Bytes.Span);
+        while (!reader.AtEnd && reader.TryTag(out uint number, out int encoding))
+        {
+            if (number == 2 && encoding == 0 ? !reader.TryVarint(out type) : !reader.TrySkip(encoding))
+                break;
+        }
+        return type == (ulong)WireCluster.Types.DiscoveryType.Eds;
     }
 
     /// <summary>Resources that are in use and could not be read this time stay as they are.</summary>

@@ -27,8 +27,12 @@ internal static class BootstrapDiscovery
             set.Add(cluster, warming: false);
         foreach (string cluster in config.ControlPlanes)
         {
-            if (cluster.Length > 0 && !set.Resources.Exists(r => r.TypeUrl == ResourceTypes.Cluster && r.Name == cluster))
+            var found = set.Resources.Find(r => r.TypeUrl == ResourceTypes.Cluster && r.Name == cluster);
+            if (cluster.Length > 0 && found is null)
                 set.Add(new ConfigError(bootstrap.Source, "bootstrap", "dynamic_resources", $"unknown cluster '{cluster}': add it to static_resources.clusters"));
+            else if (found is not null && SnapshotBuilder.IsEdsCluster(found))
+                set.Add(new ConfigError(bootstrap.Source, "bootstrap", "dynamic_resources", $"must have a statically defined non-EDS cluster: '{cluster}' is an EDS "
+                    + "cluster, whose endpoints only a control plane could say; give it the type STATIC, STRICT_DNS or LOGICAL_DNS"));
         }
         return config;
     }

@@ -66,6 +66,9 @@ internal sealed class OverloadManager : ITimerOwner
         new("budget_bytes", StatKind.Gauge), new("held_bytes", StatKind.Gauge), new("free_bytes", StatKind.Gauge), new("collections"),
         new("given_back_bytes"), new("collection_pause_us", StatKind.Gauge), new("collection_pause_max_us", StatKind.Gauge));
 
+    /// <summary>A pressure that cannot be read any more is believed for so many looks: what it stopped would else be stopped for ever.</summary>
+    internal const int FailuresMax = 10;
+
     private const int Pressure = 0;
     private const int FailedUpdates = 1;
     private const int Active = 0;
@@ -98,6 +101,9 @@ internal sealed class OverloadManager : ITimerOwner
         internal readonly OverloadResource Kind = kind;
         internal readonly StatsCells Stats = stats;
         internal double Pressure;
+
+        /// <summary>How often in a row it could not be read.</summary>
+        internal int Failures;
     }
 
     internal OverloadManager(
@@ -200,13 +206,19 @@ internal sealed class OverloadManager : ITimerOwner
         {
             if (PressureOf(resource.Kind, own) is { } pressure)
             {
+                if (resource.Failures >= FailuresMax)
+                    Log.Warning("overload", $"resource monitor {OverloadConfig.NameOf(resource.Kind)} can be read again");
+                resource.Failures = 0;
                 resource.Pressure = pressure;
                 resource.Stats.Set(Pressure, (long)(pressure * 100));
+                continue;
             }
-            else
-            {
-                resource.Stats.Inc(FailedUpdates);
-            }
+            resource.Stats.Inc(FailedUpdates);
+            if (++resource.Failures != FailuresMax)
+                continue;
+            Log.Warning("overload", $"resource monitor {OverloadConfig.NameOf(resource.Kind)} cannot be read, {FailuresMax} times: it counts as without pressure");
+            resource.Pressure = 0;
+            resource.Stats.Set(Pressure, 0);
         }
     }
 

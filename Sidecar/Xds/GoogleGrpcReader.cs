@@ -1,4 +1,5 @@
 using System;
+using System.Buffers;
 using System.Collections.Generic;
 using System.Text;
 using Google.Protobuf;
@@ -22,6 +23,9 @@ namespace Sidecar.Xds;
 internal sealed class GoogleGrpcReader(FieldProblems problems)
 {
     private const string TlsContextType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+    // gRPC over HTTP/2, "Custom-Metadata": letters, digits and these; "grpc-" is its own.
+    private static readonly SearchValues<char> s_metadataNames = SearchValues.Create("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-.");
 
     private const int DefaultPort = 443;
     private const string FileCredentials = "envoy.grpc_credentials.file_based_metadata";
@@ -109,14 +113,16 @@ internal sealed class GoogleGrpcReader(FieldProblems problems)
         }
         if (host.StartsWith('[') && host.EndsWith(']'))
             host = host[1..^1];
-        bool isIp = Address.TryParseIp(host.AsSpan(), out var address);
+        // RFC 6761 section 6.3: it is this machine, and no name server is asked.
+        string own = host == "localhost" ? "127.0.0.1" : host;
+        bool isIp = Address.TryParseIp(own.AsSpan(), out var address);
         if (host.Length == 0 || !isIp && host.AsSpan().IndexOfAny("/:@[] ") >= 0)
         {
             problems.Reject(path, $"'{text}' is no host with a port: write HOST:PORT, dns:///HOST:PORT, ipv4:A.B.C.D:PORT, ipv6:[A]:PORT or unix:PATH");
             return null;
         }
-        var wire = new WireCore.Address { SocketAddress = new WireCore.SocketAddress { Address = host, PortValue = (uint)port } };
-        return new Place(wire, host, text, IsLocal: isIp ? address.IsLoopback : host == "localhost");
+        var wire = new WireCore.Address { SocketAddress = new WireCore.SocketAddress { Address = own, PortValue = (uint)port } };
+        return new Place(wire, host, text, IsLocal: isIp && address.IsLoopback);
     }
 
     // ---- channel --------------------------------------------------------------------------------------------------------
@@ -262,7 +268,22 @@ internal sealed class GoogleGrpcReader(FieldProblems problems)
             problems.Reject(path + ".typed_config", "must be envoy.config.grpc_credential.v3.FileBasedMetadataConfig");
             return;
         }
-        var config = WireCredential.FileBasedMetadataConfig.Parser.ParseFrom(plugin.TypedConfig.Value);
+        WireCredential.FileBasedMetadataConfig config;
+        try
+        {
+            config = WireCredential.FileBasedMetadataConfig.Parser.ParseFrom(plugin.TypedConfig.Value);
+        }
+        // Google.Protobuf reports a broken wrapper message by InvalidOperationException.
+        catch (Exception broken) when (broken is InvalidProtocolBufferException or InvalidOperationException)
+        {
+            problems.Reject(path + ".typed_config", "malformed bytes: " + broken.Message);
+            return;
+        }
+        if (config.HeaderKey.AsSpan().ContainsAnyExcept(s_metadataNames) || config.HeaderKey.StartsWith("grpc-", StringComparison.OrdinalIgnoreCase))
+        {
+            problems.Reject(path + ".typed_config.header_key", $"'{config.HeaderKey}' is not a name of metadata");
+            return;
+        }
         string name = config.HeaderKey.Length > 0 ? config.HeaderKey.ToLowerInvariant() : "authorization";
         switch (config.SecretData?.SpecifierCase)
         {

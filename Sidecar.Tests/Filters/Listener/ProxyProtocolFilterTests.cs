@@ -99,6 +99,17 @@ public sealed class ProxyProtocolFilterTests
     public void Version2_Disallowed(bool none, string expected) =>
         Assert.Equal(expected, Run(Bytes("21 11 000c 01020304 05060708 03e8 0050"), new ProxyProtocolFilter.Config(none, AllowsV2: false)));
 
+    [Theory]
+    [InlineData("21 11 000f 01020304 05060708 03e8 0050 040000", false)]
+    [InlineData("21 11 000d 01020304 05060708 03e8 0050 04", true)]
+    [InlineData("21 11 000e 01020304 05060708 03e8 0050 0400", true)]
+    [InlineData("21 11 0010 01020304 05060708 03e8 0050 04000268", true)]
+    [InlineData("21 11 0014 01020304 05060708 03e8 0050 0400026869 04ffff", true)]
+    [InlineData("21 01 0001 04", false)]
+    [InlineData("20 11 0001 04", false)]
+    public void Version2_ExtensionBeyondTheHeader_IsMalformed(string hex, bool isMalformed) =>
+        Assert.Equal(isMalformed, Run(Bytes(hex)).Contains("versions.v2.error", StringComparison.Ordinal));
+
     [Fact]
     public void AnyBytes_AreJudged_AndTheSameInEverySplit()
     {

@@ -106,6 +106,10 @@ internal readonly struct ProxyHeader
             return ProxyHeaderStatus.Malformed;
         if (data.Length < size)
             return ProxyHeaderStatus.Incomplete;
+        header = default;
+        // Of an unknown family nobody can say where its addresses end.
+        if (!isLocal && addressBytes > 0 && !AreWhole(data[(V2FixedBytes + addressBytes)..size]))
+            return ProxyHeaderStatus.Malformed;
         header = new ProxyHeader(size);
         var body = data[V2FixedBytes..];
         if (isLocal || addressBytes is not (12 or 36))
@@ -117,6 +121,19 @@ internal readonly struct ProxyHeader
             return ProxyHeaderStatus.Malformed;
         header = new ProxyHeader(size, source, destination);
         return ProxyHeaderStatus.Found;
+    }
+
+    // Section 2.2.1: type, length of two bytes, value; what says more than there is was cut or made up.
+    private static bool AreWhole(ReadOnlySpan<byte> tlvs)
+    {
+        const int fixedBytes = 3;
+        while (tlvs.Length > 0)
+        {
+            if (tlvs.Length < fixedBytes || tlvs.Length < fixedBytes + BinaryPrimitives.ReadUInt16BigEndian(tlvs[1..]))
+                return false;
+            tlvs = tlvs[(fixedBytes + BinaryPrimitives.ReadUInt16BigEndian(tlvs[1..]))..];
+        }
+        return true;
     }
 
     private static ProxyHeaderStatus Match(ReadOnlySpan<byte> data, ReadOnlySpan<byte> signature)
