@@ -14,9 +14,12 @@ using WireHttp = Envoy.Extensions.Upstreams.Http.V3;
 using WireLb = Envoy.Extensions.LoadBalancingPolicies;
 using WireListener = Envoy.Config.Listener.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
+using WireRbac = Envoy.Config.Rbac.V3;
+using WireRbacHttp = Envoy.Extensions.Filters.Http.Rbac.V3;
 using WireRoute = Envoy.Config.Route.V3;
 using WireRouter = Envoy.Extensions.Filters.Http.Router.V3;
 using WireTcp = Envoy.Extensions.Filters.Network.TcpProxy.V3;
+using WireTemplate = Envoy.Extensions.Path.Match.UriTemplate.V3;
 using WireTls = Envoy.Extensions.TransportSockets.Tls.V3;
 
 namespace Sidecar.Tests.Config;
@@ -44,6 +47,10 @@ public sealed partial class FieldSweepTests
         new("Random", () => new WireLb.Random.V3.Random(), wire => OfPolicies(Policies(wire))),
         new("StringMatcher", () => new WireMatcher.StringMatcher { Exact = "y" }, OfStringMatcher),
         new("HeaderValueOption", () => new WireCore.HeaderValueOption { Header = new() { Key = "k", Value = "v" } }, OfHeaderOption),
+        new("RBAC", () => new WireRbacHttp.RBAC { Rules = new(), ShadowRules = new() }, wire => OfListener(Listener(Hcm(Hcm(before: wire))))),
+        new("Policy", AnyPolicy, wire => OfPolicy((WireRbac.Policy)wire)),
+        new("RBACPerRoute", () => new WireRbacHttp.RBACPerRoute(), wire => OfRoute("envoy.filters.http.rbac", wire)),
+        new("UriTemplateMatchConfig", () => new WireTemplate.UriTemplateMatchConfig { PathTemplate = "/a" }, OfTemplate),
         new("DownstreamTlsContext", () => Downstream(Own()), wire => OfDownstream((WireTls.DownstreamTlsContext)wire)),
         new("AutoHttpConfig", () => new WireHttp.HttpProtocolOptions.Types.AutoHttpConfig(), OfAutoHttp),
         new("UpstreamTlsContext", () => new WireTls.UpstreamTlsContext { CommonTlsContext = new() }, OfUpstream),
@@ -140,6 +147,16 @@ public sealed partial class FieldSweepTests
     {
         Name = "r", RequestHeadersToAdd = { (WireCore.HeaderValueOption)wire },
     }));
+
+    private static Translated OfTemplate(IMessage wire)
+    {
+        var policy = AnyPolicy();
+        policy.Permissions[0].UriTemplate = new() { Name = "t", TypedConfig = Any.Pack(wire) };
+        return OfPolicy(policy);
+    }
+
+    private static Translated OfPolicy(WireRbac.Policy policy) =>
+        OfListener(Listener(Hcm(Hcm(before: new WireRbacHttp.RBAC { Rules = new() { Policies = { ["p"] = policy } } }))));
 
     private static Translated OfCluster(WireCluster.Cluster wire) => Of(Resource(ResourceTypes.Cluster, wire.Name, wire));
 

@@ -22,6 +22,7 @@ using WireHttp = Envoy.Extensions.Upstreams.Http.V3;
 using WireLb = Envoy.Extensions.LoadBalancingPolicies;
 using WireListener = Envoy.Config.Listener.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
+using WireRbac = Envoy.Config.Rbac.V3;
 using WireRoute = Envoy.Config.Route.V3;
 using WireRouter = Envoy.Extensions.Filters.Http.Router.V3;
 using WireTcp = Envoy.Extensions.Filters.Network.TcpProxy.V3;
@@ -58,6 +59,11 @@ public sealed partial class FieldSweepTests(FieldSweepFiles files) : IClassFixtu
     ];
 
     private static readonly WireCore.Address s_address = new() { SocketAddress = new() { Address = "127.0.0.1", PortValue = 7 } };
+
+    private static WireRbac.Policy AnyPolicy() => new() { Permissions = { new WireRbac.Permission { Any = true } }, Principals = { new WireRbac.Principal { Any = true } } };
+
+    private static WireMatcher.MetadataMatcher MetadataValue() =>
+        new() { Filter = "f", Path = { new WireMatcher.MetadataMatcher.Types.PathSegment { Key = "k" } }, Value = new() { BoolMatch = false } };
 
     private static WireListener.ListenerFilterChainMatchPredicate Ports() => new() { DestinationPortRange = new() { Start = 1, End = 10 } };
 
@@ -120,6 +126,23 @@ public sealed partial class FieldSweepTests(FieldSweepFiles files) : IClassFixtu
         ["HTTPFault.response_rate_limit"] = [new WireFaultCommon.FaultRateLimit { FixedLimit = new() { LimitKbps = 1 }, Percentage = new() { Numerator = 40 } }],
         ["FaultRateLimit.fixed_limit"] = [new WireFaultCommon.FaultRateLimit.Types.FixedLimit { LimitKbps = 2 }],
         ["FaultAbort.http_status"] = [504u],
+        ["envoy.config.rbac.v3.RBAC"] = [new WireRbac.RBAC()],
+        ["envoy.config.rbac.v3.Policy"] = [AnyPolicy()],
+        ["envoy.config.rbac.v3.Permission"] = [new WireRbac.Permission { DestinationPort = 7 }],
+        ["envoy.config.rbac.v3.Permission.Set"] = [new WireRbac.Permission.Types.Set { Rules = { new WireRbac.Permission { Any = true } } }],
+        ["envoy.config.rbac.v3.Principal"] = [new WireRbac.Principal { Authenticated = new() }],
+        ["envoy.config.rbac.v3.Principal.Set"] = [new WireRbac.Principal.Types.Set { Ids = { new WireRbac.Principal { Any = true } } }],
+        ["envoy.config.rbac.v3.SourcedMetadata"] = [new WireRbac.SourcedMetadata { MetadataMatcher = MetadataValue() }],
+        ["envoy.type.matcher.v3.MetadataMatcher"] = [MetadataValue()],
+        ["envoy.type.matcher.v3.MetadataMatcher.PathSegment"] = [new WireMatcher.MetadataMatcher.Types.PathSegment { Key = "k2" }],
+        ["PathSegment.key"] = ["k3"],
+        ["envoy.type.matcher.v3.ValueMatcher"] = [new WireMatcher.ValueMatcher { DoubleMatch = new() { Exact = 7 } }],
+        ["envoy.type.matcher.v3.DoubleMatcher"] = [new WireMatcher.DoubleMatcher { Exact = 1 }],
+        ["envoy.type.matcher.v3.ListMatcher"] = [new WireMatcher.ListMatcher { OneOf = new() { BoolMatch = true } }],
+        ["envoy.type.matcher.v3.OrMatcher"] = [new WireMatcher.OrMatcher { ValueMatchers = { new WireMatcher.ValueMatcher { BoolMatch = true }, new WireMatcher.ValueMatcher { BoolMatch = false } } }],
+        ["envoy.type.matcher.v3.PathMatcher"] = [new WireMatcher.PathMatcher { Path = new() { Exact = "/" } }],
+        ["envoy.type.matcher.v3.FilterStateMatcher"] = [new WireMatcher.FilterStateMatcher { Key = "io.istio.peer_principal", StringMatch = new() { Exact = "p" } }],
+        ["envoy.type.v3.Int32Range"] = [new WireType.Int32Range { Start = 1, End = 9 }],
         ["TcpProxy.weighted_clusters"] = [new WireTcp.TcpProxy.Types.WeightedCluster { Clusters = { Weighted() } }],
         ["WeightedCluster.clusters"] = [Weighted()],
         ["HttpProtocolOptions.explicit_http_config"] = [new WireHttp.HttpProtocolOptions.Types.ExplicitHttpConfig { Http2ProtocolOptions = new() }],

@@ -98,12 +98,12 @@ public class ListenerTranslatorTests
 
     /// <summary>What a filter is its configuration's type says, not its name: none that decides about access is taken for one that observes.</summary>
     [Theory]
-    [InlineData("istio.stats", "envoy.extensions.filters.http.rbac.v3.RBAC", "")]
+    [InlineData("istio.stats", "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", "")]
     [InlineData("mixer", "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", "")]
     [InlineData("istio.metadata_exchange", "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", "")]
     [InlineData("istio.stats", "envoy.extensions.filters.http.wasm.v3.Wasm", "")]
     [InlineData("istio_authn", "istio.envoy.config.filter.http.authn.v2alpha1.FilterConfig", "")]
-    [InlineData("envoy.filters.http.rbac", "envoy.extensions.filters.http.rbac.v3.RBAC", """, "is_optional": true""")]
+    [InlineData("envoy.filters.http.jwt_authn", "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication", """, "is_optional": true""")]
     [InlineData("anything", "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz", """, "is_optional": true""")]
     public void FilterThatDecidesAboutAccess_IsRefused_WhateverItsName(string name, string type, string more)
     {

@@ -59,6 +59,10 @@ internal sealed class FilterHarness : IDisposable
     internal ResponseHead Response { get; } = new();
     internal StreamInfo Info { get; } = new();
 
+    /// <summary>What the stream came by; null where the filter does not look.</summary>
+    internal Connection? Downstream { get; set; }
+    internal Address RemoteAddress { get; set; } = Address.Loopback(1);
+
     /// <summary>What the filter asked of its stream: "continue request", "continue response", "reply 403 details body".</summary>
     internal List<string> Actions { get; } = [];
 
@@ -138,8 +142,8 @@ internal sealed class FilterHarness : IDisposable
         public override ResponseHead? Response => owner.Response;
         public override StreamInfo Info => owner.Info;
         internal override StatsCells Stats => owner.Stats.Scope(HttpStats.Schema, "http.t.").Cells(0);
-        internal override Connection Downstream => throw new InvalidOperationException("there is no connection");
-        internal override Address RemoteAddress => Address.Loopback(1);
+        internal override Connection Downstream => owner.Downstream ?? throw new InvalidOperationException("there is no connection");
+        internal override Address RemoteAddress => owner.RemoteAddress;
         internal override Route? Route => null;
         internal override WeightedCluster? WeightedCluster => null;
         internal override VirtualHost? VirtualHost => null;

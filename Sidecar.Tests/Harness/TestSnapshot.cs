@@ -82,6 +82,14 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>An HTTP filter before those that a listener's connection managers have, as a JSON object.</summary>
+    internal TestSnapshot WithHttpFilter(string name, string filter)
+    {
+        foreach (var chain in _listeners[name]["active_state"]!["listener"]!["filter_chains"]!.AsArray())
+            chain!["filters"]!.AsArray()[^1]!["typed_config"]!["http_filters"]!.AsArray().Insert(0, JsonNode.Parse(filter));
+        return this;
+    }
+
     /// <summary>Fields of a listener that is there besides, as JSON members.</summary>
     internal TestSnapshot WithListener(string name, string members)
     {

@@ -2,16 +2,12 @@ namespace Sidecar.Tests.Scenarios;
 
 public sealed partial class IstiodDumpTests
 {
-    /// <summary>What a proxy that has no RBAC says to a listener that relies on it, chain by chain.</summary>
+    /// <summary>What a proxy that has no RBAC for connections says to a listener that relies on it, chain by chain.</summary>
     private const string StrictRefusal =
         "Error adding/updating listener(s) "
-        + $"virtualInbound: filter_chains[1].filters[1].typed_config.http_filters[1]: {NoHttpRbac}, "
         + $"virtualInbound: filter_chains[2].filters[1]: {NoNetworkRbac}, "
-        + $"virtualInbound: filter_chains[3].filters[1].typed_config.http_filters[1]: {NoHttpRbac}, "
-        + $"virtualInbound: filter_chains[4].filters[1]: {NoNetworkRbac}, "
-        + $"virtualInbound: filter_chains[5].filters[1].typed_config.http_filters[1]: {NoHttpRbac}";
+        + $"virtualInbound: filter_chains[4].filters[1]: {NoNetworkRbac}";
 
-    private const string NoHttpRbac = "Didn't find a registered implementation for 'envoy.filters.http.rbac' with type URL: 'envoy.extensions.filters.http.rbac.v3.RBAC'";
     private const string NoNetworkRbac = "Didn't find a registered implementation for 'envoy.filters.network.rbac' with type URL: 'envoy.extensions.filters.network.rbac.v3.RBAC'";
 
     // Parts of paths, for the length of lines.

@@ -199,7 +199,10 @@ internal sealed class Listener : IAcceptHandler
             accepted.Close(Failure.NoFilterChain);
             return;
         }
+        string serverName = accepted.ServerName;
         var connection = accepted.Release();
+        if (serverName.Length > 0)
+            connection.RequestedServerName = serverName;
         if (chain.Tls is { } tls)
         {
             Transport transport = tls.Take(_worker.Index) is { } context ? TlsTransport.Accept(_worker.Loop, _worker.Index, context) : NotReadyTransport.Instance;

@@ -117,6 +117,9 @@ internal sealed class ConfigScope
     /// <summary>Name of the resource (the listener) being translated.</summary>
     internal string ResourceName { get; }
 
+    /// <summary>What the filter being translated is called in its chain, which is what routes call it by; empty elsewhere.</summary>
+    internal string FilterName { get; private init; } = "";
+
     /// <summary>Where the stats of a filter belong, for example <c>http.inbound_0.0.0.0_80.</c>; empty outside a connection manager.</summary>
     internal string StatPrefix { get; }
 
@@ -132,6 +135,9 @@ internal sealed class ConfigScope
 
     /// <summary>The scope of one member of a list field.</summary>
     internal ConfigScope At(string field, int index) => new(this, field, StatPrefix, index);
+
+    /// <summary>The scope of the configuration of a filter, in <paramref name="field"/>.</summary>
+    internal ConfigScope OfFilter(string name, string field) => new(this, field, StatPrefix) { FilterName = name };
 
     /// <summary>This scope with the stats prefix of the connection manager whose filters are translated.</summary>
     internal ConfigScope WithStatPrefix(string prefix) => new(this, "", prefix);

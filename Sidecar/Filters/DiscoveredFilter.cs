@@ -124,7 +124,7 @@ internal sealed class DiscoveredFilter(DiscoveredFilterSlot slot, WorkerScope wo
                 problem = $"Error: filter config has type URL {any.TypeUrl} but expect {expected}.";
                 return null;
             }
-            var within = new ConfigScope(scope.Services, scope.ResourceName).WithStatPrefix(scope.StatPrefix);
+            var within = new ConfigScope(scope.Services, scope.ResourceName).WithStatPrefix(scope.StatPrefix).OfFilter(name, "");
             var factory = kind.Create(any.Value, within);
             problem = "";
             if (!within.IsRejected && factory is not null)

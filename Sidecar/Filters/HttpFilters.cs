@@ -8,6 +8,7 @@ using WireAlpn = Istio.Alpn.V2Alpha1;
 using WireCors = Envoy.Extensions.Filters.Http.Cors.V3;
 using WireFault = Envoy.Extensions.Filters.Http.Fault.V3;
 using WireHcm = Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
+using WireRbac = Envoy.Extensions.Filters.Http.Rbac.V3;
 using WireRouter = Envoy.Extensions.Filters.Http.Router.V3;
 
 namespace Sidecar.Filters;
@@ -20,12 +21,18 @@ namespace Sidecar.Filters;
 /// </summary>
 internal static class HttpFilters
 {
+    private const string Rbac = "envoy.filters.http.rbac";
+
     private static readonly Dictionary<string, Entry> s_filters = new()
     {
         ["envoy.extensions.filters.http.router.v3.Router"] = Terminal("envoy.filters.http.router", WireRouter.Router.Parser, RouterFilter.Create),
         ["istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"] = Filter("istio.alpn", WireAlpn.FilterConfig.Parser, AlpnFilter.Create),
         ["envoy.extensions.filters.http.cors.v3.Cors"] = Filter("envoy.filters.http.cors", WireCors.Cors.Parser, CorsFilter.Create),
         ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = Filter("envoy.filters.http.fault", WireFault.HTTPFault.Parser, FaultFilter.Create),
+        ["envoy.extensions.filters.http.rbac.v3.RBAC"] = Filter(Rbac, WireRbac.RBAC.Parser, RbacFilter.Create) with
+        {
+            CreateDisabled = Filter(Rbac, WireRbac.RBAC.Parser, RbacFilter.CreateDisabled).Create,
+        },
     };
 
     /// <summary>Per-route configuration, by its own type.</summary>
@@ -33,12 +40,17 @@ internal static class HttpFilters
     {
         ["envoy.extensions.filters.http.cors.v3.CorsPolicy"] = RouteConfig(WireCors.CorsPolicy.Parser, CorsFilter.CreateRouteConfig),
         ["envoy.extensions.filters.http.fault.v3.HTTPFault"] = RouteConfig(WireFault.HTTPFault.Parser, FaultFilter.CreateRouteConfig),
+        ["envoy.extensions.filters.http.rbac.v3.RBACPerRoute"] = RouteConfig(WireRbac.RBACPerRoute.Parser, RbacFilter.CreateRouteConfig),
     };
 
     /// <summary>What became of one configured filter.</summary>
     internal readonly record struct Created(HttpFilterFactory? Factory, bool IsTerminal);
 
-    private sealed record Entry(string Name, bool IsTerminal, Func<ByteString, ConfigScope, HttpFilterFactory?> Create);
+    private sealed record Entry(string Name, bool IsTerminal, Func<ByteString, ConfigScope, HttpFilterFactory?> Create)
+    {
+        /// <summary>Makes one that is disabled until a route enables it; null: none can.</summary>
+        internal Func<ByteString, ConfigScope, HttpFilterFactory?>? CreateDisabled { get; init; }
+    }
 
     private sealed record RouteEntry(Func<ByteString, ConfigScope, object?> Create);
 
@@ -55,17 +67,20 @@ internal static class HttpFilters
     /// <summary>Makes the factory of one configured filter; none, with the reason in <paramref name="scope"/>, when it is refused or has no effect.</summary>
     internal static Created Create(WireHcm.HttpFilter wire, ConfigScope scope)
     {
-        if (wire.Disabled)
+        string type = TypedConfig.TypeName(wire.TypedConfig);
+        var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
+        if (wire.Disabled && entry?.CreateDisabled is null)
         {
             scope.Ignore("disabled", "the filter is disabled and no route may enable it");
             return default;
         }
         if (wire.ConfigTypeCase == WireHcm.HttpFilter.ConfigTypeOneofCase.ConfigDiscovery)
             return new Created(DiscoveredFilter.Create(wire.Name, wire.ConfigDiscovery, FindKind, scope.At("config_discovery")), IsTerminal: false);
-        string type = TypedConfig.TypeName(wire.TypedConfig);
-        var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
         if (entry is not null)
-            return new Created(entry.Create(wire.TypedConfig?.Value ?? ByteString.Empty, scope.At("typed_config")), entry.IsTerminal);
+        {
+            var create = wire.Disabled ? entry.CreateDisabled! : entry.Create;
+            return new Created(create(wire.TypedConfig?.Value ?? ByteString.Empty, scope.OfFilter(wire.Name, "typed_config")), entry.IsTerminal);
+        }
         if (ObservingFilters.Find(wire.Name, wire.TypedConfig) is { } reason)
             scope.Ignore("", $"{wire.Name}: {reason}");
         // Optional is for those who do not have a filter; one that Envoy has, and that may decide about access, is not passed over in its place.
@@ -99,6 +114,16 @@ internal static class HttpFilters
         else
             scope.Reject("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
         return null;
+    }
+
+    /// <summary>
+    /// What a route says about a filter with an envoy.config.route.v3.FilterConfig alone: that it is disabled, or enabled as the listener has it. Null where
+    /// the filter cannot be.
+    /// </summary>
+    internal static object? CreateRouteSwitch(string filterName, Any? config, bool isDisabled)
+    {
+        bool isRbac = filterName == Rbac || TypedConfig.TypeName(config) == "envoy.extensions.filters.http.rbac.v3.RBACPerRoute";
+        return !isRbac ? null : isDisabled ? RbacFilter.Rules.None : RbacFilter.Rules.OfListener;
     }
 
     private static Entry? FindByName(string name)

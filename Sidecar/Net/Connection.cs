@@ -122,6 +122,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         internal Failure StillbornReason;
         internal OriginalSource? OriginalSource;
         internal Address DirectRemote;
+        internal string ServerName = "";
         internal SpliceFlow? SpliceIn;
         internal SpliceFlow? SpliceOut;
     }
@@ -211,6 +212,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         get => _rarities?.OriginalSource;
         set => Rare.OriginalSource = value;
+    }
+
+    /// <summary>The server name of a TLS hello that passed through here unopened, lower case; set by the listener, else empty.</summary>
+    internal string RequestedServerName
+    {
+        get => _rarities?.ServerName ?? "";
+        set => Rare.ServerName = value;
     }
 
     /// <summary>Our end of the connection; the socket's is asked from the kernel at first use.</summary>
@@ -616,6 +624,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
             rare.NextTransport = null;
             rare.OriginalSource = null;
             rare.DirectRemote = default;
+            rare.ServerName = "";
             rare.SpliceIn = rare.SpliceOut = null;
             rare.CloseDelayMs = 0;
             rare.StillbornReason = Failure.None;

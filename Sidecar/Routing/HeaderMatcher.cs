@@ -33,6 +33,19 @@ internal sealed class HeaderMatcher
         _id = HeaderNames.Lookup(_name);
     }
 
+    private HeaderMatcher(HeaderMatcher other)
+    {
+        _kind = other._kind;
+        _name = other._name;
+        _id = other._id;
+        Text = other.Text;
+        Start = other.Start;
+        End = other.End;
+        ExpectPresent = other.ExpectPresent;
+        Invert = other.Invert;
+        MissingIsEmpty = other.MissingIsEmpty;
+    }
+
     internal StringMatcher? Text { get; init; }
 
     /// <summary>[Start, End) of a decimal value.</summary>
@@ -44,6 +57,9 @@ internal sealed class HeaderMatcher
 
     /// <summary>Judges each of several values by itself instead of all as one.</summary>
     internal bool PerValue { get; init; }
+
+    /// <summary>The same question, <see cref="PerValue"/>.</summary>
+    internal HeaderMatcher JudgingEachValue() => new(this) { PerValue = true };
 
     internal bool Matches(HeaderMap headers)
     {

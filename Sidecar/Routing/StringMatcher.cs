@@ -1,4 +1,5 @@
 using System;
+using System.Buffers;
 using System.Text;
 using Sidecar.Memory;
 
@@ -11,6 +12,9 @@ internal enum StringMatchKind : byte { Exact, Prefix, Suffix, Contains, Regex }
 /// <remarks>Shared immutable; matching allocates nothing.</remarks>
 internal sealed class StringMatcher
 {
+    /// <summary>Longer texts go through a rented buffer.</summary>
+    private const int StackBytesMax = 512;
+
     private readonly StringMatchKind _kind;
     private readonly bool _ignoreCase;
     private readonly byte[] _text;
@@ -48,6 +52,18 @@ internal sealed class StringMatcher
             default:
                 return _regex!.IsFullMatch(value);
         }
+    }
+
+    /// <summary>The same for a text that is no bytes yet, such as a name in a certificate.</summary>
+    internal bool Matches(string value)
+    {
+        int bytesMax = Encoding.UTF8.GetMaxByteCount(value.Length);
+        byte[]? rented = bytesMax > StackBytesMax ? ArrayPool<byte>.Shared.Rent(bytesMax) : null;
+        Span<byte> bytes = rented ?? stackalloc byte[StackBytesMax];
+        bool matches = Matches(bytes[..Encoding.UTF8.GetBytes(value, bytes)]);
+        if (rented is not null)
+            ArrayPool<byte>.Shared.Return(rented);
+        return matches;
     }
 
     private bool Same(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right) =>

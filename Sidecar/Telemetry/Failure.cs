@@ -92,6 +92,7 @@ internal enum Failure : byte
     OverloadManager,
     ResponsePayloadTooLarge,
     FilterRejected,
+    RbacDenied,
     NoFilterConfig,
     Draining,
     AdminStop,
@@ -247,6 +248,7 @@ internal static class Failures
         Row(Failure.OverloadManager, P, 503, ResponseFlags.OverloadManager, "overload", No, "envoy overloaded");
         Row(Failure.ResponsePayloadTooLarge, P, 500, ResponseFlags.None, "response_payload_too_large", No, "Internal Server Error");
         Row(Failure.FilterRejected, P, 403, ResponseFlags.None, "filter_rejected", No, "");
+        Row(Failure.RbacDenied, P, 403, ResponseFlags.None, "rbac_access_denied", No, "RBAC: access denied");
         Row(Failure.NoFilterConfig, P, 500, ResponseFlags.NoFilterConfigFound, "no_filter_config_found", No, "");
         Row(Failure.Draining, P, 503, ResponseFlags.None, "draining", No, "");
         Row(Failure.AdminStop, P, 0, ResponseFlags.None, "server_stop", No, "");

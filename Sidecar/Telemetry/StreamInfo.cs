@@ -50,6 +50,9 @@ internal sealed class StreamInfo
     /// <summary>Tries sent upstream, the first included.</summary>
     internal int Attempts;
 
+    /// <summary>What filters have found out, for filters behind them and for reporters.</summary>
+    internal readonly DynamicMetadata DynamicMetadata = new();
+
     /// <summary>Notes a failure: its flag and details, unless an earlier one already has given the details.</summary>
     internal void Fail(Failure failure)
     {
@@ -73,5 +76,6 @@ internal sealed class StreamInfo
         RouteName = VirtualHostName = ClusterName = FilterChainName = UpstreamHost = UpstreamTransportFailure = "";
         DownstreamTls = UpstreamTls = null;
         Attempts = 0;
+        DynamicMetadata.Reset();
     }
 }

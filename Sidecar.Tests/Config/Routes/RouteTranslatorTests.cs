@@ -124,7 +124,7 @@ public sealed class RouteTranslatorTests
 
         // ---- filters' configuration -------------------------------------------------------------------------
         { OfHost(""" "typed_per_filter_config":{"x":{"@type":"type.googleapis.com/google.protobuf.Empty"}} """), "virtual_hosts[0].typed_per_filter_config[x]", "Didn't find a registered implementation for 'x' with type URL: 'google.protobuf.Empty'" },
-        { OfHost(""" "typed_per_filter_config":{"envoy.filters.http.cors":{"@type":"type.googleapis.com/envoy.config.route.v3.FilterConfig","disabled":true}} """), "virtual_hosts[0].typed_per_filter_config[envoy.filters.http.cors].disabled", "a filter cannot be disabled for single routes yet" },
+        { OfHost(""" "typed_per_filter_config":{"envoy.filters.http.cors":{"@type":"type.googleapis.com/envoy.config.route.v3.FilterConfig","disabled":true}} """), "virtual_hosts[0].typed_per_filter_config[envoy.filters.http.cors].disabled", "'envoy.filters.http.cors' cannot be disabled for single routes" },
     };
 
     [Theory]

@@ -52,10 +52,13 @@ internal static class RouteFilterConfigTranslator
             return HttpFilters.CreateRouteConfig(name, config, scope);
         if (!TypedConfig.TryParse(WireRoute.FilterConfig.Parser, config.Value, scope, out var wrapper))
             return null;
-        if (wrapper.Disabled)
-            scope.Reject("disabled", "a filter cannot be disabled for single routes yet");
-        if (wrapper.Config is null)
-            return null;
+        if (wrapper.Disabled || wrapper.Config is null || wrapper.Config.TypeUrl.Length == 0)
+        {
+            object? state = HttpFilters.CreateRouteSwitch(name, wrapper.Config, wrapper.Disabled);
+            if (state is null && wrapper.Disabled)
+                scope.Reject("disabled", $"'{name}' cannot be disabled for single routes");
+            return state;
+        }
         if (!wrapper.IsOptional)
             return HttpFilters.CreateRouteConfig(name, wrapper.Config, scope.At("config"));
         // Optional: what is not known here is named instead of refused.

@@ -21,7 +21,7 @@ internal static class RouteMatchTranslator
         if (wire.Cookies.Count > 0)
             scope.Reject("cookies", "matching by cookie is not supported; match the cookie header");
         if (wire.DynamicMetadata.Count > 0)
-            scope.Reject("dynamic_metadata", "there is no filter that sets dynamic metadata yet");
+            scope.Reject("dynamic_metadata", "routes are not matched by dynamic metadata yet");
         if (wire.FilterState.Count > 0)
             scope.Reject("filter_state", "there is no filter state yet");
         if (!TryPath(wire, scope, out var kind, out string path, out var regex))
