@@ -69,7 +69,7 @@ internal static class HttpFilters
     {
         string type = TypedConfig.TypeName(wire.TypedConfig);
         var entry = type.Length > 0 ? s_filters.GetValueOrDefault(type) : FindByName(wire.Name);
-        if (wire.Disabled && entry?.CreateDisabled is null)
+        if (wire.Disabled && (entry?.CreateDisabled is null || wire.ConfigTypeCase == WireHcm.HttpFilter.ConfigTypeOneofCase.ConfigDiscovery))
         {
             scope.Ignore("disabled", "the filter is disabled and no route may enable it");
             return default;
