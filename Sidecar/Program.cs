@@ -13,7 +13,7 @@ internal static class Program
         usage: sidecar COMMAND [flags]
 
           run --snapshot PATH     data plane from a config dump or a folder of resource files, watched
-          run -c BOOTSTRAP        data plane from the static resources of an Envoy bootstrap (JSON)
+          run -c BOOTSTRAP        data plane from an Envoy bootstrap (JSON) and the control planes it names
           validate PATH           checks a config dump, a folder or a bootstrap; every problem with its path
           istio-iptables          lays the traffic-capture rules; --cleanup-only undoes
           istio-clean-iptables    the same as istio-iptables --cleanup-only

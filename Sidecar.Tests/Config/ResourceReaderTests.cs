@@ -166,6 +166,7 @@ public sealed class ResourceReaderTests : IDisposable
     [InlineData("clusters.json", "{", "truncated")]
     [InlineData("clusters.yaml", "a: b", "convert it to JSON")]
     [InlineData("clusters.pb", "\u0012\u0010x", "truncated")]
+    [InlineData("clusters.pb", "{}", "if it is JSON, name it .json")]
     [InlineData("clusters.pb", "\u0012\u0003\n\u0001x", "unknown type x")]
     [InlineData("other.json", """{"name":"c"}""", "\"@type\" is missing")]
     public void Folder_BadFile_IsOneErrorThatNamesIt(string name, string text, string reason)

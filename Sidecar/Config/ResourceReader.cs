@@ -10,57 +10,6 @@ using Sidecar.Wire;
 
 namespace Sidecar.Config;
 
-/// <summary>What was read from files: the resources that are whole, and everything that is wrong with the others.</summary>
-internal sealed class ResourceSet
-{
-    private readonly Dictionary<(string TypeUrl, string Name), int> _byName = [];
-
-    /// <summary>Every resource that could be read, each name of a type once.</summary>
-    public List<DiscoveredResource> Resources { get; } = [];
-
-    /// <summary>Every problem met; a refused resource is not in Resources.</summary>
-    public List<ConfigError> Problems { get; } = [];
-
-    /// <summary>It was a bootstrap, not a dump of one among other things.</summary>
-    public bool IsBootstrap { get; set; }
-
-    /// <summary>The bootstrap, when there was one; its static resources are in Resources, too.</summary>
-    public DiscoveredResource? Bootstrap { get; internal set; }
-
-    /// <summary>Whether anything was refused.</summary>
-    public bool HasErrors { get; private set; }
-
-    internal void Add(ConfigError problem)
-    {
-        HasErrors |= problem.IsError;
-        Problems.Add(problem);
-    }
-
-    // A dump may hold the same resource warming and active: the active one counts, and comes first or replaces.
-    internal void Add(DiscoveredResource resource, bool warming)
-    {
-        if (resource.Name.Length == 0 || _byName.TryAdd((resource.TypeUrl, resource.Name), warming ? -1 - Resources.Count : Resources.Count))
-        {
-            Resources.Add(resource);
-            return;
-        }
-        int known = _byName[(resource.TypeUrl, resource.Name)];
-        if (warming)
-            return;
-        if (known < 0)
-        {
-            Resources[-1 - known] = resource;
-            _byName[(resource.TypeUrl, resource.Name)] = -1 - known;
-            return;
-        }
-        Add(new ConfigError(
-            resource.Source, ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name, "",
-            Resources[known].Source == resource.Source
-                ? "the name is given twice in this file; remove one of the two"
-                : $"the name is given also in {Resources[known].Source}; remove one of the two"));
-    }
-}
-
 /// <summary>
 /// Reads resources from files: a config dump (v3, and 2020's v2alpha), an Envoy bootstrap, or a folder of resource files
 /// (listeners, clusters, routes, endpoints, secrets; .json and .pb). Whatever the form, what comes out is v3 wire bytes.
@@ -68,27 +17,18 @@ internal sealed class ResourceSet
 /// </summary>
 internal sealed class ResourceReader
 {
-    // Far above any real mesh (a dump of 10,000 services is about 200 MB); keeps a mistaken path from filling the memory.
-    private const long FileBytesMax = 512L * 1024 * 1024;
-
-    // White space, and the bytes of a byte order mark.
-    private static readonly byte[] s_blank = [(byte)' ', (byte)'\t', (byte)'\r', (byte)'\n', 0xEF, 0xBB, 0xBF];
-
     private readonly ResourceSet _set = new();
     private readonly WireProblems _problems = new();
     private readonly WireWriter _wire = new(4096);
-    private string _file = "";
-    private byte[] _document = [];
+    private ResourceDocument _document;
     private bool _isBootstrapKept;
 
-    private ResourceReader()
-    {
-    }
+    private ResourceReader(string source, byte[] bytes) => _document = new ResourceDocument(source, bytes, _set);
 
     /// <summary>Reads a file or a folder; the form is found out.</summary>
     public static ResourceSet Read(string path)
     {
-        var reader = new ResourceReader();
+        var reader = new ResourceReader(path, []);
         if (Directory.Exists(path))
             reader.ReadFolder(path);
         else
@@ -103,8 +43,8 @@ internal sealed class ResourceReader
     /// <param name="isKept">The caller keeps the bootstrap for good: its resources need no bytes of their own.</param>
     public static ResourceSet ReadBootstrap(string path, bool isKept = false)
     {
-        var reader = new ResourceReader { _isBootstrapKept = isKept };
-        if (reader.TryLoad(path) && !reader.IsYaml() && !reader.TryReadFaultlessBootstrap() && reader.IsJson())
+        var reader = new ResourceReader(path, []) { _isBootstrapKept = isKept };
+        if (reader.TryLoad(path) && !reader._document.IsYaml() && !reader.TryReadFaultlessBootstrap() && reader._document.IsJson())
             reader.ReadBootstrapDocument();
         return reader._set;
     }
@@ -112,8 +52,8 @@ internal sealed class ResourceReader
     /// <summary>Reads a document that is in memory already; the form is found out. For tests and for a bootstrap made by the agent.</summary>
     public static ResourceSet ReadDocument(byte[] document, string file)
     {
-        var reader = new ResourceReader { _file = file, _document = document };
-        if (reader.IsJson())
+        var reader = new ResourceReader(file, document);
+        if (reader._document.IsJson())
             reader.ReadDocumentOf(null);
         return reader._set;
     }
@@ -121,7 +61,7 @@ internal sealed class ResourceReader
     /// <summary>Reads a DiscoveryResponse or DeltaDiscoveryResponse that is in memory already.</summary>
     public static ResourceSet ReadResponse(byte[] response, string file)
     {
-        var reader = new ResourceReader { _file = file, _document = response };
+        var reader = new ResourceReader(file, response);
         reader.ReadBinaryResponse(null);
         return reader._set;
     }
@@ -177,7 +117,7 @@ internal sealed class ResourceReader
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            _set.Add(new ConfigError(folder, "", "", Because(failure)));
+            _set.Add(new ConfigError(folder, "", "", ResourceDocument.Because(failure)));
         }
         entries.Sort(StringComparer.Ordinal);
         return entries;
@@ -203,7 +143,7 @@ internal sealed class ResourceReader
                     ReadBinaryResponse(typeUrl);
                 break;
             default:
-                if (TryLoad(path) && !IsYaml() && IsJson())
+                if (TryLoad(path) && !_document.IsYaml() && _document.IsJson())
                     ReadDocumentOf(typeUrl);
                 break;
         }
@@ -211,110 +151,10 @@ internal sealed class ResourceReader
 
     private bool TryLoad(string path)
     {
-        _file = path;
-        _document = [];
-        try
-        {
-            if (path.Length == 0)
-                return Refuse("the path is empty; give a file or a folder");
-            if (!File.Exists(path))
-                return Refuse("does not exist; check the path");
-            var problem = FileProblem.None;
-            if (IsHandedOver(path))
-                _document = File.ReadAllBytes(path);
-            else
-                problem = Files.TryReadRegular(path, FileBytesMax, out _document);
-            if (problem == FileProblem.NotRegular)
-                return Refuse("is not a regular file; give a file or a folder");
-            if (problem == FileProblem.TooLarge || _document.Length > FileBytesMax)
-                return Refuse($"is larger than {FileBytesMax >> 20} MiB; is this a configuration?");
-        }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
-        {
-            return Refuse(Because(failure));
-        }
-        return _document.Length > 0 || Refuse("is empty");
-
-        bool Refuse(string reason)
-        {
-            _set.Add(new ConfigError(path, "", "", reason));
+        if (ResourceDocument.TryLoad(path, _set) is not { } document)
             return false;
-        }
-    }
-
-    // What a shell hands over as <(command) or by a pipe is read to its end.
-    private static bool IsHandedOver(string path) => path == "/dev/stdin" || path.StartsWith("/dev/fd/", StringComparison.Ordinal);
-
-    // Without the class library's words, which tell the path again.
-    private static string Because(Exception failure) => failure switch
-    {
-        UnauthorizedAccessException => "cannot be read: permission denied; let the user that sidecar runs as read it",
-        FileNotFoundException or DirectoryNotFoundException => "does not exist; check the path, and where a link in it leads",
-        _ => "cannot be read: " + (failure.Message.IndexOf(" : '", StringComparison.Ordinal) is > 0 and int cut ? failure.Message[..cut] : failure.Message),
-    };
-
-    // JSON is YAML, so a file of that name may well be JSON.
-    private bool IsYaml()
-    {
-        if (Path.GetExtension(_file).ToLowerInvariant() is not (".yaml" or ".yml") || StartsAsJson())
-            return false;
-        _set.Add(new ConfigError(_file, "", "", "YAML is not read; convert it to JSON"));
+        _document = document;
         return true;
-    }
-
-    private bool StartsAsJson() => _document.AsSpan().TrimStart(s_blank) is [(byte)'{' or (byte)'[', ..];
-
-    // A byte order mark is not JSON, but editors write it.
-    private void RemoveByteOrderMark()
-    {
-        ReadOnlySpan<byte> document = _document;
-        if (document.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
-            _document = document[3..].ToArray();
-    }
-
-    // The whole document is looked over before anything of it counts: a truncated file is refused whole.
-    private bool IsJson()
-    {
-        RemoveByteOrderMark();
-        if (!Utf8.IsValid(_document))
-        {
-            int valid = 0;
-            while (Rune.DecodeFromUtf8(_document.AsSpan(valid), out _, out int used) == OperationStatus.Done)
-                valid += used;
-            AddAtOffset(valid, "", "", "is not valid UTF-8; save it as UTF-8");
-            return false;
-        }
-        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
-        byte[] scratch = [];
-        try
-        {
-            while (reader.Read())
-            {
-                // An escaped half of a surrogate pair is JSON, but no text. Found here, it cannot surprise a later reading.
-                if (reader.TokenType is JsonTokenType.PropertyName or JsonTokenType.String && reader.ValueIsEscaped)
-                {
-                    if (scratch.Length < reader.ValueSpan.Length)
-                        scratch = new byte[reader.ValueSpan.Length * 2];
-                    reader.CopyString(scratch);
-                }
-            }
-            return true;
-        }
-        catch (InvalidOperationException)
-        {
-            AddAt(reader, "", "", "the text is not valid Unicode (half of a surrogate pair)");
-            return false;
-        }
-        catch (JsonException broken)
-        {
-            string also = StartsAsJson() || _document.Length == 0 ? "" : "; if this is YAML, convert it to JSON";
-            _set.Add(new ConfigError(_file, "", "", JsonToWire.SyntaxReason(broken) + also)
-            {
-                Line = (int)(broken.LineNumber ?? 0) + 1,
-                Column = (int)(broken.BytePositionInLine ?? 0) + 1,
-            });
-            return false;
-        }
     }
 
     // ---- JSON documents ---------------------------------------------------------------------------------------
@@ -323,7 +163,7 @@ internal sealed class ResourceReader
 
     private void ReadDocumentOf(string? typeUrl)
     {
-        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        var reader = new Utf8JsonReader(_document.Bytes, new JsonReaderOptions { MaxDepth = 512 });
         reader.Read();
         if (reader.TokenType == JsonTokenType.StartArray)
         {
@@ -332,7 +172,7 @@ internal sealed class ResourceReader
         }
         if (reader.TokenType != JsonTokenType.StartObject)
         {
-            _set.Add(new ConfigError(_file, "", "", "expected a JSON object: a config dump, a bootstrap or resources"));
+            _set.Add(new ConfigError(_document.Source, "", "", "expected a JSON object: a config dump, a bootstrap or resources"));
             return;
         }
         MessageSchema? type = null;
@@ -340,14 +180,14 @@ internal sealed class ResourceReader
         Utf8JsonReader keys = reader;
         while (keys.Read() && keys.TokenType == JsonTokenType.PropertyName)
         {
-            string name = Text(ref keys);
+            string name = JsonLookAhead.Text(ref keys);
             keys.Read();
             typed |= name == "@type";
             dump |= name == "configs";
             bootstrap |= name is "static_resources" or "staticResources" or "dynamic_resources" or "dynamicResources" or "admin" or "node";
             response |= name == "resources";
             if (name == "@type" && keys.TokenType == JsonTokenType.String)
-                type = SchemaTable.FindType(Encoding.UTF8.GetBytes(Text(ref keys)), out _);
+                type = SchemaTable.FindType(Encoding.UTF8.GetBytes(JsonLookAhead.Text(ref keys)), out _);
             keys.Skip();
         }
         if (type is not null && IsSection(type))
@@ -369,7 +209,7 @@ internal sealed class ResourceReader
         {
             bool configs = reader.ValueTextEquals("configs"u8);
             bool known = configs || reader.ValueTextEquals("@type"u8);
-            string name = known ? "" : Text(ref reader);
+            string name = known ? "" : JsonLookAhead.Text(ref reader);
             if (!known)
                 Unknown(reader, name, "a config dump has only \"configs\"");
             reader.Read();
@@ -380,14 +220,14 @@ internal sealed class ResourceReader
             }
             if (reader.TokenType != JsonTokenType.StartArray)
             {
-                _set.Add(new ConfigError(_file, "", "configs", "expected a list"));
+                _set.Add(new ConfigError(_document.Source, "", "configs", "expected a list"));
                 reader.Skip();
                 continue;
             }
             for (int index = 0; reader.Read() && reader.TokenType != JsonTokenType.EndArray; index++)
             {
                 string path = $"configs[{index}]";
-                MessageSchema? type = reader.TokenType == JsonTokenType.StartObject ? TypeOf(reader, out _, out string? url) : Nothing(out url);
+                MessageSchema? type = reader.TokenType == JsonTokenType.StartObject ? JsonLookAhead.TypeOf(reader, out _, out string? url) : Nothing(out url);
                 if (type is not null && IsSection(type))
                     ReadSection(ref reader, type, path);
                 else
@@ -413,7 +253,7 @@ internal sealed class ResourceReader
         string sectionVersion = "";
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            string name = Text(ref reader);
+            string name = JsonLookAhead.Text(ref reader);
             FieldSchema? field = section.Find(Encoding.UTF8.GetBytes(name));
             // 2020's listeners stood in lists by state; today they have one entry with its states.
             MessageSchema? entryType = field?.Type == FieldType.Message ? field.Message : null;
@@ -452,11 +292,11 @@ internal sealed class ResourceReader
     private void ReadEntry(ref Utf8JsonReader reader, MessageSchema entry, string path, string version, bool warming)
     {
         Utf8JsonReader ahead = reader;
-        if (TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
+        if (JsonLookAhead.TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
             version = ahead.GetString() ?? "";
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            string name = Text(ref reader);
+            string name = JsonLookAhead.Text(ref reader);
             byte[] nameBytes = Encoding.UTF8.GetBytes(name);
             FieldSchema? field = entry.Find(nameBytes);
             if (field is null)
@@ -488,10 +328,10 @@ internal sealed class ResourceReader
     {
         string version = "";
         Utf8JsonReader ahead = reader;
-        if (TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
+        if (JsonLookAhead.TryFind(ref ahead, "version_info"u8, "versionInfo"u8) && ahead.TokenType == JsonTokenType.String)
             version = ahead.GetString() ?? "";
         ahead = reader;
-        if (TryFind(ref ahead, "type_url"u8, "typeUrl"u8) && ahead.TokenType == JsonTokenType.String)
+        if (JsonLookAhead.TryFind(ref ahead, "type_url"u8, "typeUrl"u8) && ahead.TokenType == JsonTokenType.String)
         {
             string declared = ahead.GetString() ?? "";
             MessageSchema? type = SchemaTable.FindType(Encoding.UTF8.GetBytes(declared), out _);
@@ -509,7 +349,7 @@ internal sealed class ResourceReader
         }
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            string name = Text(ref reader);
+            string name = JsonLookAhead.Text(ref reader);
             bool resources = name == "resources";
             if (!resources && name is not ("@type" or "version_info" or "versionInfo" or "type_url" or "typeUrl" or "nonce" or "canary" or
                 "control_plane" or "controlPlane" or "system_version_info" or "systemVersionInfo" or "removed_resources" or "removedResources"))
@@ -539,14 +379,14 @@ internal sealed class ResourceReader
     // One resource: typed by "@type", wrapped as { name, version, resource }, or plain where the place says what it is.
     private void ReadItem(ref Utf8JsonReader reader, string path, string? typeUrl, string version, bool warming, bool plainIsLegacy = false)
     {
-        MessageSchema? type = TypeOf(reader, out bool legacy, out string? url);
-        if (type?.FullName == "envoy.service.discovery.v3.Resource" || url is null && Has(reader, "resource"u8))
+        MessageSchema? type = JsonLookAhead.TypeOf(reader, out bool legacy, out string? url);
+        if (type?.FullName == "envoy.service.discovery.v3.Resource" || url is null && JsonLookAhead.Has(reader, "resource"u8))
         {
             Utf8JsonReader ahead = reader;
-            if (TryFind(ref ahead, "version"u8, "version"u8) && ahead.TokenType == JsonTokenType.String)
+            if (JsonLookAhead.TryFind(ref ahead, "version"u8, "version"u8) && ahead.TokenType == JsonTokenType.String)
                 version = ahead.GetString() ?? "";
             ahead = reader;
-            if (TryFind(ref ahead, "resource"u8, "resource"u8) && ahead.TokenType == JsonTokenType.StartObject)
+            if (JsonLookAhead.TryFind(ref ahead, "resource"u8, "resource"u8) && ahead.TokenType == JsonTokenType.StartObject)
                 ReadItem(ref ahead, Join(path, "resource"), typeUrl, version, warming);
             else
                 AddAt(reader, "", path, "\"resource\" is missing or not an object");
@@ -577,7 +417,7 @@ internal sealed class ResourceReader
             AddAt(reader, "", path, $"{type.FullName}: a {ResourceTypes.Noun(typeUrl)} is expected here");
             return;
         }
-        string name = NameOf(reader, type);
+        string name = JsonLookAhead.NameOf(reader, type);
         string resource = ResourceTypes.Noun(type.TypeUrl) + " " + (name.Length > 0 ? name : path);
         bool? names = plain ? plainIsLegacy ? true : null : legacy;
         if (TryTranscode(ref reader, type, names, "", resource, typed: !plain))
@@ -592,12 +432,12 @@ internal sealed class ResourceReader
         int length = (int)reader.BytesConsumed - start;
         _problems.Clear();
         _wire.Clear();
-        bool whole = Transcoder.TryReadJson(_document, start, length, type, legacy ?? false, path, _problems, _wire, typed);
+        bool whole = Transcoder.TryReadJson(_document.Bytes, start, length, type, legacy ?? false, path, _problems, _wire, typed);
         if (!whole && legacy is null)
         {
             var second = new WireProblems();
             var output = new WireWriter(_wire.Length + 64);
-            if (Transcoder.TryReadJson(_document, start, length, type, legacy: true, path, second, output, typed))
+            if (Transcoder.TryReadJson(_document.Bytes, start, length, type, legacy: true, path, second, output, typed))
             {
                 Report(second, resource);
                 _wire.Clear();
@@ -619,7 +459,7 @@ internal sealed class ResourceReader
     private void Report(WireProblems problems, string resource)
     {
         foreach (WireProblem problem in problems.List)
-            _set.Add(ConfigError.From(problem, _file, resource));
+            _set.Add(ConfigError.From(problem, _document.Source, resource));
     }
 
     // _wire is a whole resource: reports what of it has no effect, and keeps it.
@@ -631,11 +471,11 @@ internal sealed class ResourceReader
         // Envoy's dumps hide private keys: such a secret cannot be used, and must come from where it came from.
         if (type.TypeUrl == ResourceTypes.Secret && bytes.AsSpan().IndexOf("[redacted]"u8) >= 0)
         {
-            _set.Add(new ConfigError(_file, resource, "", "its key is redacted in the dump; the secret is left out") { Kind = ConfigErrorKind.Ignored });
+            _set.Add(new ConfigError(_document.Source, resource, "", "its key is redacted in the dump; the secret is left out") { Kind = ConfigErrorKind.Ignored });
             return;
         }
         // What was walked without a find need not be walked again.
-        _set.Add(new DiscoveredResource(type.TypeUrl, name, version, bytes, _file) { IsWhollySupported = _problems.List.Count == 0 }, warming);
+        _set.Add(new DiscoveredResource(type.TypeUrl, name, version, bytes, _document.Source) { IsWhollySupported = _problems.List.Count == 0 }, warming);
     }
 
     private bool TryWalk(ReadOnlySpan<byte> bytes, MessageSchema type, string path, string resource)
@@ -652,15 +492,15 @@ internal sealed class ResourceReader
     // document is left to the readings that say it; an escape may be half of a surrogate pair, for which they look first.
     private bool TryReadFaultlessBootstrap()
     {
-        RemoveByteOrderMark();
-        if (!StartsAsJson() || !Utf8.IsValid(_document) || _document.AsSpan().IndexOf("\\u"u8) >= 0)
+        _document.RemoveByteOrderMark();
+        if (!_document.StartsAsJson() || !Utf8.IsValid(_document.Bytes) || _document.Bytes.AsSpan().IndexOf("\\u"u8) >= 0)
             return false;
         MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
         _problems.Clear();
         _wire.Clear();
         // What is written is shorter than its JSON.
-        _wire.Reserve(_document.Length);
-        if (!Transcoder.TryReadJson(_document, type, _problems, _wire) || _problems.List.Count > 0)
+        _wire.Reserve(_document.Bytes.Length);
+        if (!Transcoder.TryReadJson(_document.Bytes, type, _problems, _wire) || _problems.List.Count > 0)
             return false;
         KeepBootstrap(type, path: "", isWhollySupported: !_problems.MetUnsupported);
         return true;
@@ -668,19 +508,19 @@ internal sealed class ResourceReader
 
     private void ReadBootstrapDocument()
     {
-        var reader = new Utf8JsonReader(_document, new JsonReaderOptions { MaxDepth = 512 });
+        var reader = new Utf8JsonReader(_document.Bytes, new JsonReaderOptions { MaxDepth = 512 });
         reader.Read();
         if (reader.TokenType == JsonTokenType.StartObject)
             ReadBootstrapValue(ref reader, "");
         else
-            _set.Add(new ConfigError(_file, "", "", "expected a JSON object: an Envoy bootstrap"));
+            _set.Add(new ConfigError(_document.Source, "", "", "expected a JSON object: an Envoy bootstrap"));
     }
 
     private void ReadBootstrapValue(ref Utf8JsonReader reader, string path)
     {
         MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
-        TypeOf(reader, out bool legacy, out string? url);
-        if (TryTranscode(ref reader, type, legacy ? true : null, path, "", typed: url is not null))
+        JsonLookAhead.TypeOf(reader, out bool legacy, out string? url);
+        if (TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
             KeepBootstrap(type, path, isWhollySupported: false);
     }
 
@@ -691,7 +531,7 @@ internal sealed class ResourceReader
         ReadOnlySpan<byte> bytes = memory.Span;
         if (!isWhollySupported && !TryWalkBootstrap(bytes, type, path))
             return;
-        _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", memory, _file);
+        _set.Bootstrap = new DiscoveredResource(ResourceTypes.Bootstrap, "", "", memory, _document.Source);
         // Inside of a dump the static resources are told again, in their sections: here only the rest counts.
         if (path.Length > 0)
             return;
@@ -718,7 +558,7 @@ internal sealed class ResourceReader
                     continue;
                 ReadOnlyMemory<byte> own = _isBootstrapKept ? memory.Slice(start + inner.Position - resource.Length, resource.Length) : resource.ToArray();
                 _set.Add(
-                    new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", own, _file) { IsWhollySupported = isWhollySupported }, warming: false);
+                    new DiscoveredResource(resourceType.TypeUrl, NameOf(resource), "", own, _document.Source) { IsWhollySupported = isWhollySupported }, warming: false);
             }
         }
     }
@@ -743,7 +583,7 @@ internal sealed class ResourceReader
     // are { version = 1, resource = 2 (Any), name = 3 }.
     private void ReadBinaryResponse(string? typeUrl)
     {
-        var reader = new WireReader(_document);
+        var reader = new WireReader(_document.Bytes);
         string version = "";
         var resources = new List<ReadOnlyMemory<byte>>();
         while (!reader.AtEnd)
@@ -751,7 +591,7 @@ internal sealed class ResourceReader
             ReadOnlySpan<byte> value = default;
             if (!reader.TryTag(out uint number, out int encoding) || !(encoding == 2 ? reader.TryBytes(out value) : reader.TrySkip(encoding)))
             {
-                _set.Add(new ConfigError(_file, "", "", "is not a binary DiscoveryResponse (truncated?)"));
+                _set.Add(new ConfigError(_document.Source, "", "", "is not a binary DiscoveryResponse" + (_document.StartsAsJson() ? "; if it is JSON, name it .json" : " (truncated?)")));
                 return;
             }
             if (encoding != 2)
@@ -759,7 +599,7 @@ internal sealed class ResourceReader
             if (number == 1)
                 version = Encoding.UTF8.GetString(value);
             else if (number == 2)
-                resources.Add(new ReadOnlyMemory<byte>(_document, reader.Position - value.Length, value.Length));
+                resources.Add(new ReadOnlyMemory<byte>(_document.Bytes, reader.Position - value.Length, value.Length));
         }
         for (int index = 0; index < resources.Count; index++)
             ReadBinaryItem(resources[index].Span, $"resources[{index}]", version, typeUrl);
@@ -769,7 +609,7 @@ internal sealed class ResourceReader
     {
         if (!TypedStructs.TrySplit(item, out ReadOnlySpan<byte> url, out ReadOnlySpan<byte> value))
         {
-            _set.Add(new ConfigError(_file, "", path, "the protobuf bytes are broken"));
+            _set.Add(new ConfigError(_document.Source, "", path, "the protobuf bytes are broken"));
             return;
         }
         MessageSchema? type = SchemaTable.FindType(url, out bool legacy);
@@ -781,17 +621,17 @@ internal sealed class ResourceReader
         }
         if (type is null || !ResourceTypes.IsResource(type.TypeUrl))
         {
-            _set.Add(new ConfigError(_file, "", path, $"{(type is null ? "unknown type " + Encoding.UTF8.GetString(url) : type.FullName)} is not a type of resource that can be loaded"));
+            _set.Add(new ConfigError(_document.Source, "", path, $"{(type is null ? "unknown type " + Encoding.UTF8.GetString(url) : type.FullName)} is not a type of resource that can be loaded"));
             return;
         }
         if (legacy)
         {
-            _set.Add(new ConfigError(_file, "", path, $"2020's {Encoding.UTF8.GetString(url)} is read as JSON only; write the response as JSON"));
+            _set.Add(new ConfigError(_document.Source, "", path, $"2020's {Encoding.UTF8.GetString(url)} is read as JSON only; write the response as JSON"));
             return;
         }
         if (typeUrl is not null && type.TypeUrl != typeUrl)
         {
-            _set.Add(new ConfigError(_file, "", path, $"{type.FullName}: a {ResourceTypes.Noun(typeUrl)} is expected here"));
+            _set.Add(new ConfigError(_document.Source, "", path, $"{type.FullName}: a {ResourceTypes.Noun(typeUrl)} is expected here"));
             return;
         }
         string name = NameOf(value);
@@ -817,54 +657,12 @@ internal sealed class ResourceReader
         return "";
     }
 
-    private static string NameOf(Utf8JsonReader at, MessageSchema type)
-    {
-        FieldSchema field = type.Field(0);
-        return TryFind(ref at, field.Name, field.JsonName) && at.TokenType == JsonTokenType.String ? Text(ref at) : "";
-    }
-
-    private static string Text(ref Utf8JsonReader reader) => reader.GetString() ?? "";
-
     private static string Join(string path, string name) => path.Length == 0 ? name : path + "." + name;
-
-    private static bool Has(Utf8JsonReader at, ReadOnlySpan<byte> name) => TryFind(ref at, name, name);
-
-    private static bool TryFind(ref Utf8JsonReader at, ReadOnlySpan<byte> name, ReadOnlySpan<byte> otherName)
-    {
-        while (at.Read() && at.TokenType == JsonTokenType.PropertyName)
-        {
-            bool found = at.ValueTextEquals(name) || at.ValueTextEquals(otherName);
-            at.Read();
-            if (found)
-                return true;
-            at.Skip();
-        }
-        return false;
-    }
-
-    // The type "@type" names; url is null when there is no "@type".
-    private static MessageSchema? TypeOf(Utf8JsonReader at, out bool legacy, out string? url)
-    {
-        legacy = false;
-        url = null;
-        if (!TryFind(ref at, "@type"u8, "@type"u8) || at.TokenType != JsonTokenType.String)
-            return null;
-        url = Text(ref at);
-        return SchemaTable.FindType(Encoding.UTF8.GetBytes(url), out legacy);
-    }
 
     private void Unknown(in Utf8JsonReader reader, string path, string reason) => AddAt(reader, "", path, reason + "; check the spelling or remove it");
 
     private void AddAt(in Utf8JsonReader reader, string resource, string path, string reason) =>
-        AddAtOffset((int)reader.TokenStartIndex, resource, path, reason);
+        _document.AddAt((int)reader.TokenStartIndex, resource, path, reason);
 
-    private void AddAtOffset(int offset, string resource, string path, string reason)
-    {
-        ReadOnlySpan<byte> before = _document.AsSpan(0, offset);
-        _set.Add(new ConfigError(_file, resource, path, reason)
-        {
-            Line = before.Count((byte)'\n') + 1,
-            Column = before.Length - (before.LastIndexOf((byte)'\n') + 1) + 1,
-        });
-    }
+
 }

@@ -425,7 +425,8 @@ internal sealed class SnapshotBuilder
 
     // ---- translation --------------------------------------------------------------------------------------------------
 
-    private static string Noun(DiscoveredResource resource) => ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name;
+    private static string Noun(DiscoveredResource resource) =>
+        resource.Name.Length > 0 ? ResourceTypes.Noun(resource.TypeUrl) + " " + resource.Name : ResourceTypes.Noun(resource.TypeUrl);
 
     private ResourceVersion? Translate(DiscoveredResource resource, ResourceState state, List<ConfigError> errors)
     {

@@ -81,10 +81,10 @@ internal static class LoadBalancingTranslator
             case Wire.Cluster.Types.LbPolicy.ClusterProvided or (Wire.Cluster.Types.LbPolicy)OriginalDstLb:
                 return new LoadBalancing(LbPolicy.ClusterProvided);
             case Wire.Cluster.Types.LbPolicy.RingHash:
-                scope.Reject("lb_policy", "RING_HASH is not supported yet");
+                scope.Reject("lb_policy", "RING_HASH is not supported yet; use ROUND_ROBIN, LEAST_REQUEST or RANDOM");
                 return null;
             case Wire.Cluster.Types.LbPolicy.Maglev:
-                scope.Reject("lb_policy", "MAGLEV is not supported yet");
+                scope.Reject("lb_policy", "MAGLEV is not supported yet; use ROUND_ROBIN, LEAST_REQUEST or RANDOM");
                 return null;
             case Wire.Cluster.Types.LbPolicy.LoadBalancingPolicyConfig:
                 scope.Reject("load_balancing_policy", "cluster: LB policy LOAD_BALANCING_POLICY_CONFIG needs load_balancing_policy");
