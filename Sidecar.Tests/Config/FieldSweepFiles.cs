@@ -35,7 +35,8 @@ public sealed class FieldSweepFiles : IDisposable
         Source("CertificateValidationContext", "crl", Encoding.ASCII.GetBytes(_ca.Crl(other)));
         TicketKeys = new() { Keys = { Source("TlsSessionTicketKeys", "keys", Encoding.ASCII.GetBytes(new string('k', 80)), Encoding.ASCII.GetBytes(new string('i', 80))) } };
         using var foreign = new TestCa("another root");
-        TrustDomain = new() { Name = "td", TrustBundle = Source("TrustDomain", "trust_bundle", Encoding.ASCII.GetBytes(_ca.Pem), Encoding.ASCII.GetBytes(foreign.Pem)) };
+        // Not the same bytes as trusted_ca: of equal ones whoever comes first is kept, with its file's name, for as long as somebody uses it.
+        TrustDomain = new() { Name = "td", TrustBundle = Source("TrustDomain", "trust_bundle", Encoding.ASCII.GetBytes(_ca.Pem + "\n"), Encoding.ASCII.GetBytes(foreign.Pem)) };
         var combined = new WireTls.CommonTlsContext.Types.CombinedCertificateValidationContext
         {
             DefaultValidationContext = Validation.Clone(), ValidationContextSdsSecretConfig = new() { Name = "hashes" },
