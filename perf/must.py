@@ -94,7 +94,8 @@ def h1_h1(bench):
                for shown, peer, must, aim in (("HAProxy", "haproxy", 0.80, 0.70), ("the relay that parses nothing", "floor", 1.35, 1.20), ("YARP", "yarp", 0.38, 0.30))]
     ours = result["peers"].get("sidecar")
     calls = ours.get("syscalls") if ours else None
-    figures.append(Figure("system calls per request at saturation h1→h1", 4.2, 4.05, calls and calls["total"], note="" if calls else "not counted, or strace is missing or was not let in"))
+    figures.append(Figure("system calls per request at saturation h1→h1", 4.2, 4.05, calls and calls["total"],
+                          note="" if calls else "not counted, or strace is missing or was not let in"))
     shares = [run["user_share"] * 100 for run in ours["runs"]] if ours else []
     share, spread = statistics.median(shares) if shares else None, (min(shares, default=None), max(shares, default=None))
     figures.append(Figure("user-space share of CPU per request h1→h1", 25, 15, share, *spread, " %", note="" if shares else "Sidecar was not measured"))
