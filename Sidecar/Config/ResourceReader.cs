@@ -520,7 +520,7 @@ internal sealed class ResourceReader
     {
         MessageSchema type = SchemaTable.Find("envoy.config.bootstrap.v3.Bootstrap")!;
         JsonLookAhead.TypeOf(reader, out bool legacy, out string? url);
-        if (TryTranscode(reader, type, legacy ? true : null, path, "", typed: url is not null))
+        if (TryTranscode(ref reader, type, legacy ? true : null, path, "", typed: url is not null))
             KeepBootstrap(type, path, isWhollySupported: false);
     }
 
@@ -572,7 +572,7 @@ internal sealed class ResourceReader
         foreach (var problem in _problems.List)
         {
             if (problem.IsError || !problem.Path.StartsWith(statics, StringComparison.Ordinal) || problem.Path.AsSpan(statics.Length).IndexOf('[') < 0)
-                _set.Add(ConfigError.From(problem, _file, ""));
+                _set.Add(ConfigError.From(problem, _document.Source, ""));
         }
         return whole;
     }

@@ -14,6 +14,9 @@ internal sealed class ResourceSet
     /// <summary>Every problem met; a refused resource is not in Resources.</summary>
     public List<ConfigError> Problems { get; } = [];
 
+    /// <summary>It was a bootstrap, not a dump of one among other things.</summary>
+    public bool IsBootstrap { get; set; }
+
     /// <summary>The bootstrap, when there was one; its static resources are in Resources, too.</summary>
     public DiscoveredResource? Bootstrap { get; internal set; }
 
