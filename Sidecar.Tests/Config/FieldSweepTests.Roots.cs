@@ -16,6 +16,7 @@ using WireListener = Envoy.Config.Listener.V3;
 using WireMatcher = Envoy.Type.Matcher.V3;
 using WireRbac = Envoy.Config.Rbac.V3;
 using WireRbacHttp = Envoy.Extensions.Filters.Http.Rbac.V3;
+using WireRbacNetwork = Envoy.Extensions.Filters.Network.Rbac.V3;
 using WireRoute = Envoy.Config.Route.V3;
 using WireRouter = Envoy.Extensions.Filters.Http.Router.V3;
 using WireTcp = Envoy.Extensions.Filters.Network.TcpProxy.V3;
@@ -48,6 +49,7 @@ public sealed partial class FieldSweepTests
         new("StringMatcher", () => new WireMatcher.StringMatcher { Exact = "y" }, OfStringMatcher),
         new("HeaderValueOption", () => new WireCore.HeaderValueOption { Header = new() { Key = "k", Value = "v" } }, OfHeaderOption),
         new("RBAC", () => new WireRbacHttp.RBAC { Rules = new(), ShadowRules = new() }, wire => OfListener(Listener(Hcm(Hcm(before: wire))))),
+        new("NetworkRBAC", () => new WireRbacNetwork.RBAC { StatPrefix = "s", Rules = new(), ShadowRules = new() }, OfNetworkFilter),
         new("Policy", AnyPolicy, wire => OfPolicy((WireRbac.Policy)wire)),
         new("RBACPerRoute", () => new WireRbacHttp.RBACPerRoute(), wire => OfRoute("envoy.filters.http.rbac", wire)),
         new("UriTemplateMatchConfig", () => new WireTemplate.UriTemplateMatchConfig { PathTemplate = "/a" }, OfTemplate),
@@ -147,6 +149,13 @@ public sealed partial class FieldSweepTests
     {
         Name = "r", RequestHeadersToAdd = { (WireCore.HeaderValueOption)wire },
     }));
+
+    private static Translated OfNetworkFilter(IMessage wire)
+    {
+        var listener = Listener();
+        listener.FilterChains[0].Filters.Insert(0, new WireListener.Filter { Name = "before", TypedConfig = Any.Pack(wire) });
+        return OfListener(listener);
+    }
 
     private static Translated OfTemplate(IMessage wire)
     {

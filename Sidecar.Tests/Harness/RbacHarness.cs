@@ -101,7 +101,7 @@ internal sealed class RbacHarness : IDisposable
         if (request.Authority.Length > 0)
             head.Add(HeaderId.Authority, Encoding.ASCII.GetBytes(request.Authority));
         foreach (var (name, value) in request.Fields)
-            head.Add(Encoding.ASCII.GetBytes(name), Encoding.Latin1.GetBytes(value));
+            head.Add(Encoding.ASCII.GetBytes(name.ToLowerInvariant()), Encoding.Latin1.GetBytes(value));
         return _harness.Filter.OnRequestHead(head, endStream: true);
     }
 

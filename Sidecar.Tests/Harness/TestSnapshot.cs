@@ -90,6 +90,14 @@ internal sealed class TestSnapshot
         return this;
     }
 
+    /// <summary>A network filter before those of a listener's chains, as a JSON object.</summary>
+    internal TestSnapshot WithNetworkFilter(string name, string filter)
+    {
+        foreach (var chain in _listeners[name]["active_state"]!["listener"]!["filter_chains"]!.AsArray())
+            chain!["filters"]!.AsArray().Insert(0, JsonNode.Parse(filter));
+        return this;
+    }
+
     /// <summary>Fields of a listener that is there besides, as JSON members.</summary>
     internal TestSnapshot WithListener(string name, string members)
     {

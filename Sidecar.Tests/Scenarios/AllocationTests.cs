@@ -64,7 +64,23 @@ public class AllocationTests
         Assert.Equal(0, pair.Measure(new RawEnd(new byte[700], 700), new RawEnd(new byte[700], 700)));
     }
 
-    // Certificates on both sides; the identity goes upstream in x-forwarded-client-cert. The client's own TLS is in the count, too.
+    // Policies that ask for all that costs something to ask for; the last one of both engines is the one that matches.
+    private static readonly string s_rbac = RbacFilter(
+        Policy("a", "{\"url_path\": {\"path\": {\"safe_regex\": {\"regex\": \"/(x|y)+\"}}}}", "{\"any\": true}"),
+        Policy("b", "{\"header\": {\"name\": \"x-b3-traceid\", \"string_match\": {\"suffix\": \"2\"}}}", "{\"remote_ip\": {\"address_prefix\": \"10.0.0.0\", \"prefix_len\": 8}}"),
+        Policy("c", "{\"destination_port\": 1}", "{\"metadata\": {\"filter\": \"f\", \"path\": [{\"key\": \"k\"}], \"value\": {\"present_match\": true}}}"),
+        Policy("d", "{\"header\": {\"name\": \":method\", \"present_match\": true}}", "{\"authenticated\": {\"principal_name\": {\"safe_regex\": {\"regex\": \"spiffe://td/c.*t\"}}}}"));
+
+    private static string Policy(string name, string permission, string principal) => $"\"{name}\": {{\"permissions\": [{permission}], \"principals\": [{principal}]}}";
+
+    private static string RbacFilter(params string[] policies)
+    {
+        string rules = "{\"policies\": {" + string.Join(',', policies) + "}}";
+        return "{\"name\": \"envoy.filters.http.rbac\", \"typed_config\": {\"@type\": \"type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC\", \"rules\": "
+            + rules + ", \"shadow_rules\": " + rules + ", \"track_per_rule_stats\": true}}";
+    }
+
+    // Certificates on both sides; RBAC by the identity, which goes upstream in x-forwarded-client-cert. The client's own TLS is in the count, too.
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -80,7 +96,7 @@ public class AllocationTests
              "tls_certificates": [{"certificate_chain": {"inline_string": $chain}, "private_key": {"inline_string": $key}}],
              "validation_context": {"trusted_ca": {"inline_string": $ca},
               "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"prefix": "spiffe://td/"}}]}}
-            """, ("chain", Json(pair.ChainPem)), ("key", Json(pair.KeyPem)), ("ca", Json(ca.Pem)))));
+            """, ("chain", Json(pair.ChainPem)), ("key", Json(pair.KeyPem)), ("ca", Json(ca.Pem)))).WithHttpFilter("http", s_rbac));
         var context = TestTls.Client(ca.Spiffe("spiffe://td/client"), new ValidationOptions { Authorities = TestTls.Authorities(ca) },
             o => o with { MaxVersion = OpenSsl.Tls13, Alpn = [http2 ? "h2" : "http/1.1"] });
         var far = new TlsClient(plane, context);
@@ -88,6 +104,8 @@ public class AllocationTests
         using (var measured = new Pair(plane, far, upstream, http2 ? Http2End.Opening(isServer: false) : s_request))
             Assert.Equal(0, measured.Measure(client, new RawEnd(s_response, 100)));
         Assert.Equal(1, plane.Stat("http.http.downstream_cx_ssl_total"));
+        Assert.InRange(plane.Stat("http.http.rbac.policy.d.allowed"), Requests, long.MaxValue);
+        Assert.Equal(0, plane.Stat("http.http.rbac.denied"));
     }
 
     private static string Json(string text) => System.Text.Json.JsonSerializer.Serialize(text);

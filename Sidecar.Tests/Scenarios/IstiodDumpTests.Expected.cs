@@ -2,14 +2,6 @@ namespace Sidecar.Tests.Scenarios;
 
 public sealed partial class IstiodDumpTests
 {
-    /// <summary>What a proxy that has no RBAC for connections says to a listener that relies on it, chain by chain.</summary>
-    private const string StrictRefusal =
-        "Error adding/updating listener(s) "
-        + $"virtualInbound: filter_chains[2].filters[1]: {NoNetworkRbac}, "
-        + $"virtualInbound: filter_chains[4].filters[1]: {NoNetworkRbac}";
-
-    private const string NoNetworkRbac = "Didn't find a registered implementation for 'envoy.filters.network.rbac' with type URL: 'envoy.extensions.filters.network.rbac.v3.RBAC'";
-
     // Parts of paths, for the length of lines.
     private const string Hcm = "filter_chains[].filters[].typed_config.<HttpConnectionManager>";
     private const string Upstream = "transport_socket_matches[].transport_socket.typed_config.<UpstreamTlsContext>.common_tls_context";

@@ -123,6 +123,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         internal OriginalSource? OriginalSource;
         internal Address DirectRemote;
         internal string ServerName = "";
+        internal ConnectionGate? Gate;
         internal SpliceFlow? SpliceIn;
         internal SpliceFlow? SpliceOut;
     }
@@ -212,6 +213,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     {
         get => _rarities?.OriginalSource;
         set => Rare.OriginalSource = value;
+    }
+
+    /// <summary>Who lets through what is received before the handler sees it; null: everything goes through.</summary>
+    internal ConnectionGate? Gate
+    {
+        get => _rarities?.Gate;
+        set => Rare.Gate = value;
     }
 
     /// <summary>The server name of a TLS hello that passed through here unopened, lower case; set by the listener, else empty.</summary>
@@ -523,6 +531,8 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
         {
             _shared.Loop.Cancel(rare.Timer);
             _shared.Loop.Cancel(rare.Pending);
+            rare.Gate?.OnClosed();
+            rare.Gate = null;
         }
         if (_fd >= 0)
         {
@@ -757,11 +767,13 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     private bool CanRead => _state == State.Open ? _pauses == 0 && !_endReceived && BufferedInput < InputBytesMax : _state == State.Closing && !_endReceived;
 
+    private bool PassesGate => _rarities is not { Gate: { } gate } || gate.Admits(this);
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void PresentScratch(ReadOnlySpan<byte> data)
     {
         _presenting = true;
-        while (data.Length > 0 && _state == State.Open && _pauses == 0)
+        while (data.Length > 0 && _state == State.Open && _pauses == 0 && PassesGate)
         {
             ConnectionHandler handler = _handler;
             int used = handler.OnData(this, data);
@@ -783,7 +795,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
     private void PresentBuffered()
     {
         _presenting = true;
-        while (_input is { } input && _state == State.Open && _pauses == 0)
+        while (_input is { } input && _state == State.Open && _pauses == 0 && PassesGate)
         {
             ConnectionHandler handler = _handler;
             int used = handler.OnData(this, input.Readable);
@@ -813,7 +825,7 @@ internal sealed class Connection : LoopHandler, IWorkOwner, ITimerOwner, IReleas
 
     private void DeliverEnd()
     {
-        if (!_endReceived || _endDelivered || _pauses > 0 || _state != State.Open)
+        if (!_endReceived || _endDelivered || _pauses > 0 || _state != State.Open || !PassesGate)
             return;
         _endDelivered = true;
         _handler.OnEndOfStream(this);

@@ -224,7 +224,8 @@ internal sealed class SpliceFlow(EventLoop loop)
     /// <summary>From now on the kernel moves the bytes, if it can.</summary>
     internal void TryEnter()
     {
-        if (!_allowed || _source!.SpliceIn is not null || _source.IsClosing || _sink!.IsClosing)
+        // A gate wants to know of all that comes.
+        if (!_allowed || _source!.Gate is not null || _source.SpliceIn is not null || _source.IsClosing || _sink!.IsClosing)
             return;
         _source.SpliceIn = this;
         _sink.SpliceOut = this;
