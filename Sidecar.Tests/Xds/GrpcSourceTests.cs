@@ -89,6 +89,15 @@ public sealed class GrpcSourceTests : IDisposable
     }
 
     [Fact]
+    public void Stream_OverTls_IsOfSchemeHttps()
+    {
+        var plane = Start(delta: true);
+        _harness.Cluster(_harness.Config(http: HttpUpstreamOptions.Default with { Protocol = UpstreamProtocol.Http2 }, transport: new SecureInName()), plane.Address);
+        _source!.Start();
+        Assert.Equal("https", plane.Accept()[":scheme"]);
+    }
+
+    [Fact]
     public void InterestOfOneTurn_IsSentTogether_ClustersFirst()
     {
         var plane = Start(delta: true);

@@ -140,14 +140,17 @@ public sealed class RestSourceTests : IDisposable
         Assert.InRange(waits.Max(), DelayMs * 1.8, DelayMs * 2 + 10);
     }
 
-    [Fact]
-    public void ControlPlaneByHttp2_IsAskedTheSame()
+    [Theory]
+    [InlineData(false, "http")]
+    [InlineData(true, "https")]
+    public void ControlPlaneByHttp2_IsAskedTheSame_InTheSchemeOfItsTransport(bool secure, string scheme)
     {
         var plane = new FakeAds(_harness.Test);
         _planes.Add(plane);
-        _harness.Cluster(_harness.Config(http: HttpUpstreamOptions.Default with { Protocol = UpstreamProtocol.Http2 }), plane.Address);
+        _harness.Cluster(_harness.Config(http: HttpUpstreamOptions.Default with { Protocol = UpstreamProtocol.Http2 }, transport: secure ? new SecureInName() : null), plane.Address);
         StartSource();
         var stream = plane.Accept();
+        Assert.Equal(scheme, stream[":scheme"]);
         Assert.Equal(("POST", "/v3/discovery:clusters", "test", "application/json"), (stream[":method"], stream[":path"], stream[":authority"], stream["content-type"]));
         plane.Until(() => stream.Ended);
         Assert.Equal($$"""{"node":{"id":"me","cluster":"c"},"type_url":"{{ResourceTypes.Cluster}}"}""", stream.Text());
@@ -238,7 +241,7 @@ public sealed class RestSourceTests : IDisposable
     [Theory]
     [InlineData("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno", "HTTP status 503")]
     [InlineData("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "HTTP status 404")]
-    [InlineData("HTTP/1.1 200 OK\r\ncontent-length: 300000000\r\n\r\n", "a response of 300000000 bytes is larger than the limit of 268435456")]
+    [InlineData("HTTP/1.1 200 OK\r\ncontent-length: 67108865\r\n\r\n", "a response of 67108865 bytes is larger than the limit of 67108864")]
     [InlineData("garbage\r\n\r\n", "upstream connect error or disconnect/reset before headers. reset reason: protocol error")]
     public void AnswerThatIsNone_IsAFailure_AndTheNextPollComes(string answer, string reason)
     {

@@ -27,6 +27,7 @@ internal abstract class ClusterCall : HttpPoolWaiter, ITimerOwner
     private EventLoop? _loop;
     private HttpPool? _pool;
     private State _state;
+    private bool _isSecure;
 
     private enum State : byte { New, Waiting, Open, Closed }
 
@@ -51,6 +52,9 @@ internal abstract class ClusterCall : HttpPoolWaiter, ITimerOwner
 
     /// <summary>The stream while it is open.</summary>
     protected ClientStream? Stream { get; private set; }
+
+    /// <summary>:scheme: that of what the call travels by (RFC 9113 section 8.3.1).</summary>
+    protected ReadOnlySpan<byte> Scheme => _isSecure ? "https"u8 : "http"u8;
 
     /// <summary>The time this call may take; 0: no end.</summary>
     protected long TimeoutMs { get; private set; }
@@ -118,7 +122,8 @@ internal abstract class ClusterCall : HttpPoolWaiter, ITimerOwner
             Fail(Failure.NoHealthyUpstream.Row().Body);
             return;
         }
-        var tls = host.Host.Transport.NegotiatesProtocol ? ServerNames.Overrides(cluster, Encoding.UTF8.GetBytes(Authority), []) : null;
+        _isSecure = host.Host.Transport.NegotiatesProtocol;
+        var tls = _isSecure ? ServerNames.Overrides(cluster, Encoding.UTF8.GetBytes(Authority), []) : null;
         _pool = host.HttpPool(version, RoutingPriority.Default, overrides: tls);
         _pool.NewStream(this);
     }

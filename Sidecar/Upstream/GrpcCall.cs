@@ -137,7 +137,7 @@ internal sealed class GrpcCall : ClusterCall
     {
         var head = new RequestHead { Version = HttpVersion.Http2, Framing = new BodyFraming(BodyKind.Streamed) };
         head.Add(HeaderId.Method, "POST"u8);
-        head.Add(HeaderId.Scheme, "http"u8);
+        head.Add(HeaderId.Scheme, Scheme);
         head.Add(HeaderId.Path, Encoding.UTF8.GetBytes(_path));
         head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(Authority));
         head.Add(HeaderId.Te, "trailers"u8);

@@ -65,7 +65,7 @@ internal sealed class HttpCall : ClusterCall
     {
         var head = new RequestHead { Version = HttpVersion.Http11, Framing = new BodyFraming(BodyKind.Length, _request.Body.Length) };
         head.Add(HeaderId.Method, "POST"u8);
-        head.Add(HeaderId.Scheme, "http"u8);
+        head.Add(HeaderId.Scheme, Scheme);
         head.Add(HeaderId.Path, Encoding.UTF8.GetBytes(_request.Path));
         head.Add(HeaderId.Authority, Encoding.UTF8.GetBytes(Authority));
         head.Add(HeaderId.ContentType, Encoding.UTF8.GetBytes(_request.ContentType));

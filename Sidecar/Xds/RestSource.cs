@@ -35,8 +35,11 @@ internal sealed record RestSourceConfig(string Cluster, string Path, long Refres
 /// <remarks>Control loop. One type; one request at a time.</remarks>
 internal sealed class RestSource : SubscribingSource, IHttpCallEvents
 {
-    /// <summary>The longest answer taken: as for a message by gRPC.</summary>
-    internal const int ResponseBytesMax = 256 * 1024 * 1024;
+    /// <summary>
+    /// The longest answer taken. It is gathered whole before it is read, so less of it than of a message by gRPC, which is taken apart as it comes: one without
+    /// end costs no more than 100 MB before it is refused. A mesh of 10,000 clusters and their endpoints is some 20 MB of JSON.
+    /// </summary>
+    internal const int ResponseBytesMax = 64 * 1024 * 1024;
 
     private static readonly MessageSchema s_requestType = SchemaTable.Find("envoy.service.discovery.v3.DiscoveryRequest"u8)!;
 
