@@ -50,7 +50,7 @@ public class CrowdAllocationTests
     {
         using var plane = DataPlaneHarness.Http(out var upstream);
         var test = new LargeBodies(plane, upstream);
-        Assert.InRange(plane.Loop.Loop.Slab.FreeBytes, LargeBodies.HeldBytesMin, long.MaxValue);
+        Assert.InRange(test.HeldBytesMost, LargeBodies.HeldBytesMin, long.MaxValue);
         ExpectNothing(test.Measure);
     }
 
@@ -277,6 +277,7 @@ public class CrowdAllocationTests
         internal const int HeldBytesMin = Streams * 64 * 1024;
 
         private const int Rounds = 8;
+        private const int WarmUpRoundsMax = 500;
 
         private static readonly byte[] s_answerHead = System.Text.Encoding.ASCII.GetBytes($"HTTP/1.1 200 OK\r\ncontent-length: {BodyBytes}\r\n\r\n");
 
@@ -296,12 +297,16 @@ public class CrowdAllocationTests
             _upstream = upstream;
             _client = plane.Connect();
             Send(_client, H2.Join(H2.Preface, H2.Settings(), H2.Frame(FrameType.Settings, FrameFlags.Ack, 0)));
-            for (int round = 0; round < 45; round++)
+            // The kernel says when bytes arrive, so how often the proxy is as full as it can be is not ours to say; once is enough.
+            for (int round = 0; round < 45 || HeldBytesMost < HeldBytesMin && round < WarmUpRoundsMax; round++)
             {
                 Round(Streams);
                 EndPeriod(plane);
             }
         }
+
+        /// <summary>What the proxy held at once, at most.</summary>
+        internal long HeldBytesMost { get; private set; }
 
         internal long Measure()
         {
@@ -348,6 +353,8 @@ public class CrowdAllocationTests
                     stuck = 0;
                 _plane.Loop.Step();
             }
+            var slab = _plane.Loop.Loop.Slab;
+            HeldBytesMost = Math.Max(HeldBytesMost, (long)slab.RentedCount * slab.BlockSize);
             Send(_client, _update);
             for (int i = 1; i < streams; i++)
                 Send(_client, _update);

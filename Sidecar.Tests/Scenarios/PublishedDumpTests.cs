@@ -87,7 +87,8 @@ public sealed class PublishedDumpTests
         var askers = Tls(Tls(new TestSnapshot(), "own", "ROOTCA"), "other", "configmap://some/thing");
         AssertServed(dump, askers, delta, ["default", "configmap://some/thing"],
             [
-                "Error adding/updating secret(s) default: tls_certificate: Failed to load private key from <inline>, Cause: DECODER routines: unsupported, "
+                "Error adding/updating secret(s) default: tls_certificate.private_key: is redacted: this comes from a dump, which hides keys; "
+                    + "put the key itself in its place, or the path of its file in private_key.filename, "
                     + "configmap://some/thing: type: is required: set tls_certificate, validation_context, session_ticket_keys or generic_secret",
             ]);
     }
