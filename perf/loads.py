@@ -62,9 +62,9 @@ def paced(port, backend_port, rate, seconds, connections, body):
     values = [float(word) for word in out.stdout.split()]
     if out.returncode != 0 or len(values) != 10:
         return 1, 1, {"paced_problem": out.stderr.strip() or "not all requests were answered"}
-    answered, took, real_time, *rest = values
+    answered, took, first, *rest = values
     figures = dict(zip(("late_p50_us", "late_p99_us", "p50_us", "p90_us", "p99_us", "p999_us", "max_us"), rest)) if rate else {}
-    return int(answered), 0, {**figures, "paced_rate": answered / took, "generator_realtime": real_time}
+    return int(answered), 0, {**figures, "paced_rate": answered / took, "generator_first": first}
 
 
 def pour(port, count):

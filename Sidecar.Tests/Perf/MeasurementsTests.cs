@@ -108,7 +108,7 @@ public sealed class MeasurementsTests : System.IDisposable
     {
         // Without real time: other tests want that processor too.
         using var process = Command.Start(null, null, Path.Combine(ProjectTree.Root, "perf", "run.sh"), [.. arguments, "--no-install", "--out", Out],
-            new Dictionary<string, string> { ["SIDECAR"] = ProjectTree.Executable, ["PACED_REALTIME"] = "0" });
+            new Dictionary<string, string> { ["SIDECAR"] = ProjectTree.Executable, ["PACED_FIRST"] = "0" });
         process.StandardInput.Close();
         var output = Task.Run(process.StandardOutput.ReadToEnd);
         var errors = Task.Run(process.StandardError.ReadToEnd);
