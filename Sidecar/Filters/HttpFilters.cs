@@ -104,17 +104,23 @@ internal static class HttpFilters
         s_filters.TryGetValue(type, out var entry) ? new DiscoveredFilter.Kind(entry.IsTerminal, entry.Create) : null;
 
     /// <summary>Translates one entry of a typed_per_filter_config; null when it has no effect or is refused.</summary>
-    internal static object? CreateRouteConfig(string filterName, Any config, ConfigScope scope)
+    /// <param name="isOptional">A filter that Envoy does not have either may be missing; what is wrong with one that it has is refused all the same.</param>
+    internal static object? CreateRouteConfig(string filterName, Any config, ConfigScope scope, bool isOptional = false)
     {
         string type = TypedConfig.TypeName(config);
         if (s_routeConfigs.TryGetValue(type, out var entry))
             return entry.Create(config.Value, scope);
         if (ObservingFilters.Find(filterName, config) is { } reason)
             scope.Ignore("", $"{filterName}: {reason}");
+        else if (isOptional && !IsOfAFilterOfEnvoys(ObservingFilters.TypeName(config)))
+            scope.Ignore("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
         else
             scope.Reject("", $"Didn't find a registered implementation for '{filterName}' with type URL: '{type}'");
         return null;
     }
+
+    // Protobuf's own types are in the schema as well, and no filter's.
+    private static bool IsOfAFilterOfEnvoys(string type) => ObservingFilters.IsEnvoys(type) && !type.StartsWith("google.protobuf.", StringComparison.Ordinal);
 
     /// <summary>
     /// What a route says about a filter with an envoy.config.route.v3.FilterConfig alone: that it is disabled, or enabled as the listener has it. Null where

@@ -258,6 +258,20 @@ public sealed class RouteTranslatorTests
         Assert.Equal(["virtual_hosts[0].typed_per_filter_config[x].config: Didn't find a registered implementation for 'x' with type URL: 'google.protobuf.Empty'"], translation.WithoutEffect);
     }
 
+    /// <summary>Were they only noted, the listener's rules would hold where the route's were meant to.</summary>
+    [Theory]
+    [InlineData("rbac.v3.RBACPerRoute", ""","rbac":{"matcher":{}}""", ".rbac.matcher: a matcher tree is not supported; use rules")]
+    [InlineData("fault.v3.HTTPFault", ""","abort":{"http_status":99}""", ".abort.http_status: must be 200 to 599")]
+    [InlineData("jwt_authn.v3.PerRouteConfig", "", ": Didn't find a registered implementation for 'x' with type URL: 'envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig'")]
+    public void FilterConfig_Optional_ExcusesAFilterThatNobodyKnows_NotRulesThatAreRefused(string type, string fields, string problem)
+    {
+        var translation = Translate(OfHost($$"""
+            "typed_per_filter_config":{"x":{"@type":"type.googleapis.com/envoy.config.route.v3.FilterConfig","is_optional":true,
+              "config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.{{type}}"{{fields}}} } }
+            """));
+        Assert.Equal(["virtual_hosts[0].typed_per_filter_config[x].config" + problem], translation.Refused);
+    }
+
     [Fact]
     public void Metadata_OfManyRoutes_IsNamedOnce()
     {

@@ -59,15 +59,6 @@ internal static class RouteFilterConfigTranslator
                 scope.Reject("disabled", $"'{name}' cannot be disabled for single routes");
             return state;
         }
-        if (!wrapper.IsOptional)
-            return HttpFilters.CreateRouteConfig(name, wrapper.Config, scope.At("config"));
-        // Optional: what is not known here is named instead of refused.
-        var trial = new ConfigScope(scope.Services, scope.ResourceName);
-        object? created = HttpFilters.CreateRouteConfig(name, wrapper.Config, trial);
-        foreach (var problem in trial.Rejections)
-            scope.At("config").Ignore(problem.Path, problem.Reason);
-        foreach (var problem in trial.Ignored)
-            scope.At("config").Ignore(problem.Path, problem.Reason);
-        return trial.IsRejected ? null : created;
+        return HttpFilters.CreateRouteConfig(name, wrapper.Config, scope.At("config"), wrapper.IsOptional);
     }
 }
