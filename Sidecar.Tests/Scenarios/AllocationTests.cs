@@ -80,6 +80,27 @@ public class AllocationTests
             + rules + ", \"shadow_rules\": " + rules + ", \"track_per_rule_stats\": true}}";
     }
 
+    // The policies of both engines are asked each time that bytes come; the last one is the one that matches.
+    [Fact]
+    public void TcpBehindRbac_TenThousandEchoes_AllocateNothing()
+    {
+        string rules = "{\"policies\": {" + string.Join(',',
+            Policy("a", "{\"requested_server_name\": {\"safe_regex\": {\"regex\": \"(x|y)+\"}}}", "{\"any\": true}"),
+            Policy("b", "{\"destination_port\": 1}", "{\"authenticated\": {\"principal_name\": {\"prefix\": \"spiffe://\"}}}"),
+            Policy("c", "{\"any\": true}", "{\"metadata\": {\"filter\": \"f\", \"path\": [{\"key\": \"k\"}], \"value\": {\"present_match\": true}}}"),
+            Policy("d", "{\"destination_ip\": {\"address_prefix\": \"127.0.0.0\", \"prefix_len\": 8}}", "{\"direct_remote_ip\": {\"address_prefix\": \"127.0.0.1\", \"prefix_len\": 32}}")) + "}}";
+        using var plane = new DataPlaneHarness();
+        var upstream = plane.Upstream();
+        plane.Apply(new TestSnapshot().Cluster("up", false, upstream.Port).Tcp("tcp", 0, "up").WithNetworkFilter("tcp", TestSnapshot.Fill("""
+            {"name": "envoy.filters.network.rbac", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
+             "stat_prefix": "tcp.", "enforcement_type": "CONTINUOUS", "rules": $rules, "shadow_rules": $rules}}
+            """, ("rules", rules))));
+        using (var pair = new Pair(plane, plane.Connect("tcp"), upstream, []))
+            Assert.Equal(0, pair.Measure(new RawEnd(new byte[700], 700), new RawEnd(new byte[700], 700)));
+        Assert.InRange(plane.Stat("tcp.rbac.allowed"), Requests, long.MaxValue);
+        Assert.Equal((plane.Stat("tcp.rbac.allowed"), 0), (plane.Stat("tcp.rbac.shadow_allowed"), plane.Stat("tcp.rbac.denied")));
+    }
+
     // Certificates on both sides; RBAC by the identity, which goes upstream in x-forwarded-client-cert. The client's own TLS is in the count, too.
     [Theory]
     [InlineData(false)]
