@@ -66,6 +66,48 @@ public sealed class ConfigLogTests : IDisposable
     }
 
     [Fact]
+    public void ControlPlaneThatIsGone_IsSaidOnce_UntilTheReasonIsAnother_AndSinceWhenItIsGone()
+    {
+        using var harness = new PipelineHarness();
+        harness.Start(new TestSnapshot());
+        harness.Pipeline.OnConnection(true, "");
+        harness.Advance(1_000);
+        long gone = harness.Test.Loop.UnixMs;
+        harness.Pipeline.OnConnection(false, "gone-for-a-test");
+        harness.Advance(1_000);
+        harness.Pipeline.OnConnection(false, "gone-for-a-test");
+        Assert.EndsWith("no control plane: gone-for-a-test; what is in use goes on", Assert.Single(Lines("gone-for-a-test")).TrimEnd());
+        harness.Pipeline.OnConnection(false, "gone otherwise");
+        Assert.Single(Lines("gone otherwise"));
+        Assert.Equal((false, "gone otherwise", gone), harness.Pipeline.Connection);
+        harness.Pipeline.OnConnection(true, "");
+        harness.Pipeline.OnConnection(false, "gone-for-a-test");
+        Assert.Equal(2, Lines("gone-for-a-test").Length);
+    }
+
+    [Fact]
+    public void WhatHasNotComeInTime_IsNamed()
+    {
+        using var loop = new TestLoop();
+        using var folder = new TestFolder();
+        var timeouts = new Dictionary<string, long> { [ResourceTypes.Listener] = 7_000 };
+        var source = new PathSource(loop.Loop, new PathOrigin(folder.PathOf("never.json"), ""), new RecordingTarget(), new StatsRegistry(1), timeouts);
+        source.Subscribe(ResourceTypes.ClusterLoadAssignment, false, ["late-0"], static _ => 1_000);
+        source.Subscribe(ResourceTypes.RouteConfiguration, false, [.. Enumerable.Range(1, 7).Select(i => $"late-{i}")], static _ => 2_000);
+        source.Subscribe(ResourceTypes.Listener, true, []);
+        source.Start();
+        loop.Settle();
+        loop.Advance(7_000);
+        loop.Settle();
+        Assert.EndsWith("no endpoints of cluster late-0 within initial_fetch_timeout; what waits for it goes on without", Assert.Single(Lines("late-0")).TrimEnd());
+        Assert.EndsWith(
+            "no route configuration late-1, late-2, late-3, late-4, late-5 and 2 more within initial_fetch_timeout; what waits for it goes on without",
+            Assert.Single(Lines("late-1")).TrimEnd());
+        Assert.NotEmpty(Lines("no answer about listeners within initial_fetch_timeout; the start goes on without"));
+        source.Stop();
+    }
+
+    [Fact]
     public void ConfigurationReadAgain_SaysSo_WhetherItChangedOrNot()
     {
         using var server = new ServerHarness(new TestSnapshot().Http("a", 0, TestSnapshot.Answer("x")));

@@ -85,6 +85,24 @@ public sealed class ConfigPipelineTests : IDisposable
     }
 
     [Fact]
+    public void EndpointsAndRoutesThatAreRefusedAtFirst_HoldNothingBack_AndServeOnceMended()
+    {
+        _harness.Discover();
+        _harness.Push(ResourceTypes.Cluster, Mesh());
+        Assert.Single(_harness.Push(ResourceTypes.ClusterLoadAssignment, new TestSnapshot().EdsCluster("a", false, 70_000)));
+        Assert.True(_harness.Pipeline.HasClusters);
+        _harness.Push(ResourceTypes.Listener, Mesh());
+        Assert.Single(_harness.Push(ResourceTypes.RouteConfiguration, new TestSnapshot().Routes("r", """{"match": {"safe_regex": {"regex": "("}}, "direct_response": {"status": 200}}""")));
+        Assert.True(_harness.Pipeline.IsServing);
+        Assert.Equal(["http"], _harness.Listeners.All.Select(l => l.Config.Name));
+        Assert.Null(_harness.Snapshot.Find(ResourceTypes.RouteConfiguration, "r")!.Active);
+        Assert.Empty(_harness.Push(ResourceTypes.RouteConfiguration, Mesh()));
+        Assert.Empty(_harness.Push(ResourceTypes.ClusterLoadAssignment, Mesh()));
+        Assert.NotNull(_harness.Snapshot.Find(ResourceTypes.RouteConfiguration, "r")!.Active);
+        Assert.Equal(1, _harness.Snapshot.Find(ResourceTypes.Cluster, "a")!.Hosts!.Count);
+    }
+
+    [Fact]
     public void RefusedResource_IsNamedWithItsPath_TheOthersApply()
     {
         _harness.Start(Mesh());

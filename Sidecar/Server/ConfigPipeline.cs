@@ -306,7 +306,7 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (origin.Length > 0)
             HearNamed(update, origin, result);
         else if (!isWildcard)
-            Warming.GiveUp(update.TypeUrl, removed);
+            GiveUpMissing(update, removed, result);
         if (update.TypeUrl == ResourceTypes.RouteConfiguration)
             _routes.OnAnswer(update, RefusedNames(update.TypeUrl, result), result.Accepted);
         AddBindErrors(result);
@@ -342,6 +342,15 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         if (_named is null)
             return;
         Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, RefusedNames(update.TypeUrl, result)));
+    }
+
+    // The same of routes and endpoints: one that is refused at first must not keep the proxy from its start.
+    private void GiveUpMissing(DiscoveryUpdate update, IReadOnlyList<string> removed, SnapshotBuilder.Result result)
+    {
+        Warming.GiveUp(update.TypeUrl, removed);
+        Warming.GiveUp(update.TypeUrl, [.. RefusedNames(update.TypeUrl, result)]);
+        foreach (var malformed in update.Malformed)
+            Warming.GiveUp(update.TypeUrl, [malformed.Name]);
     }
 
     private static HashSet<string> RefusedNames(string typeUrl, SnapshotBuilder.Result result)
@@ -403,10 +412,11 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
 
     public void OnConnection(bool connected, string reason)
     {
-        Connection = (connected, reason, _loop.UnixMs);
+        var (was, before, sinceUnixMs) = Connection ?? (!connected, "", 0);
+        Connection = (connected, reason, connected == was ? sinceUnixMs : _loop.UnixMs);
         if (connected)
-            Log.Info("config", $"connected to the control plane: {reason}");
-        else
+            Log.Info("config", reason.Length > 0 ? $"connected to the control plane: {reason}" : "connected to the control plane");
+        else if (was || reason != before)
             Log.Warning("config", $"no control plane: {reason}; what is in use goes on");
     }
 

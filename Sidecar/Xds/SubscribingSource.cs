@@ -1,7 +1,9 @@
 using System;
 using System.Collections.Generic;
 using Sidecar.Loop;
+using Sidecar.Telemetry;
 using Sidecar.Telemetry.Stats;
+using Sidecar.Wire;
 
 namespace Sidecar.Xds;
 
@@ -241,6 +243,7 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
                     continue;
                 subscription.WildcardWaiting = null;
                 subscription.Stats?.Inc(SubscriptionStats.InitFetchTimeout);
+                Log.Warning("config", $"no answer about {ResourceTypes.Noun(subscription.TypeUrl)}s within initial_fetch_timeout; the start goes on without");
                 _target.OnFetchTimeout(subscription.TypeUrl, []);
                 continue;
             }
@@ -251,8 +254,17 @@ internal abstract class SubscribingSource : DiscoverySource, IWorkOwner, ITimerO
             foreach (string name in wait.Names)
                 subscription.Waiting.Remove(name);
             subscription.Stats?.Inc(SubscriptionStats.InitFetchTimeout);
+            TellTimeout(subscription.TypeUrl, wait.Names);
             _target.OnFetchTimeout(subscription.TypeUrl, wait.Names);
         }
+    }
+
+    private static void TellTimeout(string typeUrl, List<string> names)
+    {
+        const int shown = 5;
+        string more = names.Count > shown ? $" and {names.Count - shown} more" : "";
+        string some = string.Join(", ", names.GetRange(0, Math.Min(shown, names.Count)));
+        Log.Warning("config", $"no {ResourceTypes.Noun(typeUrl)} {some}{more} within initial_fetch_timeout; what waits for it goes on without");
     }
 
     private void Expire()

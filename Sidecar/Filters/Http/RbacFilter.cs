@@ -48,7 +48,11 @@ internal sealed class RbacFilter(RbacFilter.Config config, StatsCells enforced, 
         Note(metadata, rules.EnforcedPolicyKey, rules.EnforcedResultKey, decision);
         if (rules.Enforced.Action == RbacAction.Log)
             metadata.Set(CommonName, AccessLogHint, decision.Policy is null ? s_false : s_true);
-        return decision.IsAllowed ? FilterStatus.Continue : Stream.Reply(Failure.RbacDenied, new LocalReplyOptions { Details = decision.Details });
+        if (decision.IsAllowed)
+            return FilterStatus.Continue;
+        if (Log.IsEnabled(LogLevel.Debug))
+            Log.Debug("rbac", $"{Stream.RemoteAddress} -> {Stream.Downstream.LocalAddress}: {decision.Details}");
+        return Stream.Reply(Failure.RbacDenied, new LocalReplyOptions { Details = decision.Details });
     }
 
     internal override void Reset() { }
