@@ -43,6 +43,7 @@ public sealed class ConfigLogTests : IDisposable
         for (int i = 0; i < 5; i++)
             harness.Push(ResourceTypes.Listener, Bad(Mesh()));
         Assert.Single(Lines("13 unchanged, 1 refused"));
+        Assert.Equal([(0, 0L), (1, 4L)], harness.Pipeline.Journal.Records.Where(push => push.Kind == "lds").TakeLast(2).Select(push => (push.Refused, push.Repeated)));
         string error = Assert.Single(Lines("listener said-never"));
         Assert.EndsWith("filter_chains: error adding listener: no filter chains specified; there is none in use", error.TrimEnd());
         harness.Push(ResourceTypes.Listener, Bad(Mesh("changed")));

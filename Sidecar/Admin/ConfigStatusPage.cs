@@ -131,6 +131,8 @@ internal static class ConfigStatusPage
         json.WriteNumber("removed", record.Removed);
         json.WriteNumber("unchanged", record.Unchanged);
         json.WriteNumber("refused", record.Refused);
+        if (record.Repeated > 0)
+            json.WriteNumber("repeated", record.Repeated);
         json.WriteStartArray("names");
         foreach (string name in record.Names)
             json.WriteStringValue(name);

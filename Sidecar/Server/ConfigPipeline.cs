@@ -480,7 +480,6 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
 
     private void Report(DiscoveryUpdate update, string origin, SnapshotBuilder.Result result, PushRecord record)
     {
-        Journal.Add(record);
         var errors = new List<ConfigError>(result.Errors);
         foreach (var malformed in update.Malformed)
         {
@@ -498,6 +497,10 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
         int news = _errors.Tell(source, errors, update.IsDelta ? Touched(update, errors, result) : null);
         // A control plane that is refused may well say the same again, every second and without end.
         bool saysNothingNew = record.Refused > 0 && news == 0 && record.Added + record.Modified + record.Removed == 0;
+        if (saysNothingNew)
+            Journal.AddRepeated(record);
+        else
+            Journal.Add(record);
         // Endpoints change all the time; a push of them is told only to who asks for details, unless something is wrong with it.
         var level = saysNothingNew || update.TypeUrl == ResourceTypes.ClusterLoadAssignment && record.Refused == 0 ? LogLevel.Debug : LogLevel.Info;
         long unsaid = _unsaidPushes.GetValueOrDefault(source);

@@ -38,6 +38,9 @@ internal sealed class PushRecord
     internal int Unchanged { get; private set; }
     internal int Refused { get; private set; }
 
+    /// <summary>How often the same came again since, refused for the same reasons and with nothing else in it.</summary>
+    internal long Repeated { get; set; }
+
     /// <summary>The first few names that changed.</summary>
     internal List<string> Names { get; } = [];
 
@@ -142,5 +145,20 @@ internal sealed class PushJournal
         if (_records.Count == RecordsMax)
             _records.Dequeue();
         _records.Enqueue(record);
+    }
+
+    /// <summary>Notes a push that says what the one before of its kind said. A control plane may do so every second, and nothing else would be left here.</summary>
+    internal void AddRepeated(PushRecord record)
+    {
+        PushRecord? same = null;
+        foreach (var before in _records)
+            same = before.TypeUrl == record.TypeUrl && before.Source == record.Source ? before : same;
+        if (same is null || same.Refused == 0)
+        {
+            Add(record);
+            return;
+        }
+        Count++;
+        same.Repeated++;
     }
 }

@@ -56,7 +56,7 @@ def start_once(executable, processors):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="start-up time, idle memory and size")
+    parser = argparse.ArgumentParser(prog="perf/startup/run.sh", description="start-up time, idle memory and size")
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("executables", nargs="*", default=[os.path.join(ROOT, "artifacts", "sidecar")])
     arguments = parser.parse_args()
