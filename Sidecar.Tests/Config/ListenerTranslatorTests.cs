@@ -62,6 +62,7 @@ public class ListenerTranslatorTests
     [InlineData(""" "stat_prefix": "t", "codec_type": "HTTP3", "route_config": {} """, "codec_type", "HTTP3")]
     [InlineData(""" "stat_prefix": "t", "route_config": {}, "upgrade_configs": [{"upgrade_type": "a"}, {"upgrade_type": "A"}] """, "upgrade_configs[1].upgrade_type", "multiple upgrade configs")]
     [InlineData(""" "stat_prefix": "t", "route_config": {}, "max_request_headers_kb": 8193 """, "max_request_headers_kb", "at most 8192")]
+    [InlineData(""" "stat_prefix": "t", "route_config": {}, "common_http_protocol_options": {"max_headers_count": 0} """, "common_http_protocol_options.max_headers_count", "greater than or equal to 1")]
     [InlineData(""" "stat_prefix": "t", "route_config": {}, "stream_idle_timeout": "-1s" """, "stream_idle_timeout", "not a valid duration")]
     [InlineData(""" "stat_prefix": "t", "route_config": {}, "internal_address_config": {"cidr_ranges": [{"address_prefix": "x"}]} """, "internal_address_config.cidr_ranges[0]", "not an address range")]
     public void ConnectionManager_Refused_ByItsPath(string members, string path, string reason)

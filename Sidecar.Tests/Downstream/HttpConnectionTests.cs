@@ -388,6 +388,15 @@ public class HttpConnectionTests
         plane.ExpectNothingActive();
     }
 
+    [Fact]
+    public void MaxHeadersCount_OfWhoWantsNoLimit_RefusesNobody()
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream, manager: """ "common_http_protocol_options": {"max_headers_count": 4294967295} """);
+        var client = plane.Connect();
+        client.Send("GET / HTTP/1.1\r\nhost: a\r\nx-one: 1\r\n\r\n");
+        Assert.Contains("x-one: 1\r\n", plane.Expect(upstream.Accept(), "\r\n\r\n"));
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -39,6 +39,22 @@ public class HeaderMapTests
         Assert.Equal("a; b"u8, map.Get(HeaderId.Cookie));
     }
 
+    [Fact]
+    public void MoreFieldsThanPositionsReach_AreRefused_AndTheLastOneIsFoundWhereItIs()
+    {
+        const int Most = ushort.MaxValue;
+        var map = new HeaderMap();
+        for (int i = 0; i < Most - 1; i++)
+            map.Add("x-filler"u8, "f"u8);
+        map.Add(HeaderId.Via, "last"u8);
+        Assert.Equal(Most, map.Count);
+        Assert.Equal("last"u8, map.Get(HeaderId.Via));
+        Assert.Throws<InvalidOperationException>(() => map.Add(HeaderId.Server, "one too many"u8));
+        Assert.Equal(Most, map.Count);
+        Assert.False(map.Contains(HeaderId.Server));
+        Assert.Equal("last"u8, map.Get(HeaderId.Via));
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

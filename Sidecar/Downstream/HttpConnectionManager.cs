@@ -183,6 +183,7 @@ internal sealed class HttpConnectionManager : TerminalFilter
         var filters = CreateFilters(wire, scope);
         var common = wire.CommonHttpProtocolOptions;
         var commonScope = scope.At("common_http_protocol_options");
+        int maxHeaders = HeaderCountReader.Read(common?.MaxHeadersCount, Http1Options.ServerDefaults.MaxHeaders, commonScope);
         var config = new HttpConnectionManagerConfig
         {
             StatPrefix = statPrefix,
@@ -197,8 +198,8 @@ internal sealed class HttpConnectionManager : TerminalFilter
             RouteSlot = routeSlot,
             RouteConfigName = routeName,
             Filters = filters,
-            Http1 = CreateHttp1(wire),
-            Http2 = CreateHttp2(wire, scope),
+            Http1 = CreateHttp1(wire, maxHeaders),
+            Http2 = CreateHttp2(wire, maxHeaders, scope),
             UseRemoteAddress = wire.UseRemoteAddress ?? false,
             XffTrustedHops = (int)Math.Min(wire.XffNumTrustedHops, 1024),
             SkipXffAppend = wire.SkipXffAppend,
@@ -302,14 +303,14 @@ internal sealed class HttpConnectionManager : TerminalFilter
         return factories.ToArray();
     }
 
-    private static Http1Options CreateHttp1(Wire.HttpConnectionManager wire)
+    private static Http1Options CreateHttp1(Wire.HttpConnectionManager wire, int maxHeaders)
     {
         var http1 = wire.HttpProtocolOptions;
         var common = wire.CommonHttpProtocolOptions;
         return Http1Options.ServerDefaults with
         {
             MaxHeadBytes = (int)(wire.MaxRequestHeadersKb ?? 60) * 1024,
-            MaxHeaders = (int)(common?.MaxHeadersCount ?? 100),
+            MaxHeaders = maxHeaders,
             AcceptHttp10 = http1?.AcceptHttp10 ?? false,
             DefaultHostForHttp10 = http1 is { DefaultHostForHttp10.Length: > 0 } ? new ByteString(http1.DefaultHostForHttp10) : null,
             AllowAbsoluteUrl = http1?.AllowAbsoluteUrl ?? true,
@@ -325,12 +326,12 @@ internal sealed class HttpConnectionManager : TerminalFilter
         };
     }
 
-    private static Http2Options CreateHttp2(Wire.HttpConnectionManager wire, ConfigScope scope)
+    private static Http2Options CreateHttp2(Wire.HttpConnectionManager wire, int maxHeaders, ConfigScope scope)
     {
         var limits = Http2Options.ServerDefaults with
         {
             MaxHeaderBytes = (int)(wire.MaxRequestHeadersKb ?? 60) * 1024,
-            MaxHeaders = (int)(wire.CommonHttpProtocolOptions?.MaxHeadersCount ?? 100),
+            MaxHeaders = maxHeaders,
         };
         if (wire.MaxRequestHeadersKb is 0 or > 8192)
             scope.Reject("max_request_headers_kb", "must be greater than 0 and at most 8192");

@@ -32,6 +32,13 @@ internal class HeaderMap
     /// <summary>Blocks beyond this go back to the thread's arrays on <see cref="Reset"/>, so that one large head does not stay with a small stream.</summary>
     private const int KeptBlockBytes = 4096;
 
+    /// <summary>
+    /// Fields that a codec takes from its peer at most, whatever it is told to take: positions are kept in 16 bits, and this leaves as many for what is added here.
+    /// </summary>
+    internal const int ReceivedMax = 32_768;
+
+    private const int EntriesMax = ushort.MaxValue;
+
     /// <summary>Behind what is used a block has so many bytes more, which may be read and have no meaning: a vector at any byte in use lies in the block.</summary>
     internal const int SlackBytes = 16;
 
@@ -441,8 +448,10 @@ internal class HeaderMap
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void AddEntryGrowing(HeaderId id, int nameOffset, int nameLength, int valueOffset, int valueLength, EntryState state)
     {
-        Debug.Assert(_count < ushort.MaxValue);
-        Array.Resize(ref _entries, Math.Max(InitialEntries, _entries.Length * 2));
+        // Beyond, a name would be found at another's position.
+        if (_count >= EntriesMax)
+            throw new InvalidOperationException("a message has at most 65535 fields");
+        Array.Resize(ref _entries, Math.Clamp(_entries.Length * 2, InitialEntries, EntriesMax));
         AddEntry(id, nameOffset, nameLength, valueOffset, valueLength, state);
     }
 

@@ -239,6 +239,8 @@ public sealed class ClusterTranslatorTests
     [InlineData(Http + "'explicit_http_config': {'http_protocol_options': {}}, 'upstream_http_protocol_options': {'auto_sni': true}}}", HttpPath + ".upstream_http_protocol_options.auto_sni")]
     [InlineData("'upstream_http_protocol_options': {'auto_san_validation': true}", "upstream_http_protocol_options.auto_san_validation")]
     [InlineData("'upstream_http_protocol_options': {'override_auto_sni_header': 'x'}", "upstream_http_protocol_options.override_auto_sni_header")]
+    [InlineData("'common_http_protocol_options': {'max_headers_count': 32769}", "common_http_protocol_options.max_headers_count")]
+    [InlineData("'common_http_protocol_options': {'max_headers_count': 32768}", "")]
     [InlineData("'type': 'STATIC'", "")]
     public void WithoutEffect_IsReportedByPath(string fields, string path) => Assert.Equal(path, Ignored(fields));
 

@@ -157,11 +157,9 @@ internal static class HttpProtocolOptionsTranslator
             return options;
         var http1 = options.Http1;
         var http2 = options.Http2;
-        if (wire.MaxHeadersCount is { } count)
+        if (wire.MaxHeadersCount is not null)
         {
-            if (count == 0)
-                scope.Reject("max_headers_count", "value must be greater than or equal to 1");
-            int headers = (int)Math.Min(count, int.MaxValue);
+            int headers = HeaderCountReader.Read(wire.MaxHeadersCount, http1.MaxHeaders, scope);
             (http1, http2) = (http1 with { MaxHeaders = headers }, http2 with { MaxHeaders = headers });
         }
         if (wire.MaxResponseHeadersKb is { } kilobytes)
