@@ -310,6 +310,13 @@ internal static class ClusterStats
             cells.Inc(position);
     }
 
+    /// <summary>Records how long an upstream took to answer.</summary>
+    internal static void RecordTime(StatsCells cells, long ms, bool isInternal)
+    {
+        cells.Record(UpstreamRqTime, ms);
+        cells.Record(isInternal ? InternalUpstreamRqTime : ExternalUpstreamRqTime, ms);
+    }
+
     private static StatDefinition[] CodeDefinitions()
     {
         var definitions = new StatDefinition[s_codes.Length];

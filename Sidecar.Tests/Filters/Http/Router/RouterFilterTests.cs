@@ -2,6 +2,7 @@ using System;
 using System.Linq;
 using Sidecar.Http.H2;
 using Sidecar.Tests.Harness;
+using Sidecar.Upstream;
 using Xunit;
 
 namespace Sidecar.Tests.Filters.Http.Router;
@@ -278,6 +279,29 @@ public class RouterFilterTests
         server.Send(H2.Headers(1, H2.Block((":status", "200"))));
         client.ExpectEnd(1);
         Assert.Equal("200", client.Header(1, ":status"));
+    }
+
+    [Theory]
+    [InlineData("HTTP/1.1 204 No Content\r\n\r\n")]
+    [InlineData(Ok)]
+    [InlineData("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n")]
+    public void ResponseTime_IsRecordedOnce_FromTheRequestsEnd(string response)
+    {
+        using var plane = DataPlaneHarness.Http(out var upstream);
+        var client = plane.Connect();
+        client.Send("POST / HTTP/1.1\r\nhost: example.org\r\ncontent-length: 6\r\n\r\n");
+        var server = upstream.Accept();
+        plane.Expect(server, "\r\n\r\n");
+        plane.Loop.Advance(1_000);
+        client.Send("<body>");
+        plane.Expect(server, "<body>");
+        plane.Loop.Advance(250);
+        server.Send(response);
+        plane.ExpectStat("http.http.downstream_rq_completed", 1);
+        var stats = plane.Clusters.Find("up")!.Stats;
+        Assert.Equal((1L, 250L), (stats.Histogram(ClusterStats.UpstreamRqTime)!.Total, stats.Histogram(ClusterStats.UpstreamRqTime)!.Sum));
+        Assert.Equal((1L, 250L), (stats.Histogram(ClusterStats.ExternalUpstreamRqTime)!.Total, stats.Histogram(ClusterStats.ExternalUpstreamRqTime)!.Sum));
+        Assert.Null(stats.Histogram(ClusterStats.InternalUpstreamRqTime));
     }
 
     // ---- it is slow ------------------------------------------------------------------------------------------------

@@ -310,6 +310,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         RequestRewrite.ApplyToResponse(head, _route, _weighted, Stream);
         if (_choice.HasHashed)
             _route.Action!.SetCookies(Stream, head);
+        if (endStream)
+            RecordTime();
         Stream.SendResponseHead(head, endStream);
         if (endStream)
             OnResponseEnd();
@@ -319,6 +321,8 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
     {
         if (_timeouts.PerTryIdleMs > 0)
             _loop.Schedule(_perTryIdleTimer, _timeouts.PerTryIdleMs);
+        if (endStream)
+            RecordTime();
         Stream.SendResponseBody(data, endStream);
         if (endStream)
             OnResponseEnd();
@@ -326,8 +330,16 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
 
     internal void OnUpstreamTrailers(HeaderMap trailers)
     {
+        RecordTime();
         Stream.SendResponseTrailers(trailers);
         OnResponseEnd();
+    }
+
+    // Before the last part is passed on, since the stream is over then. From the request's end, as in Envoy; who answers sooner took no time to be told.
+    private void RecordTime()
+    {
+        if (_requestEnded)
+            ClusterStats.RecordTime(_cluster.Stats, _loop.NowMs - Stream.Info.RequestCompleteMs, isInternal: false);
     }
 
     // After the last part has been passed on: the stream may be over by now, and with it everything here.
@@ -336,7 +348,6 @@ internal sealed class RouterFilter : TerminalHttpFilter, ITimerOwner
         if (_done)
             return;
         CancelTimers();
-        _cluster.Stats.Record(ClusterStats.UpstreamRqTime, _loop.NowMs - Stream.Info.UpstreamStartMs);
         // The request may still be coming; what remains of it has nowhere to go.
         if (!_requestEnded)
             _try.ResetAfterResponse();
