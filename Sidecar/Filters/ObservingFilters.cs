@@ -55,11 +55,9 @@ internal static class ObservingFilters
     /// </summary>
     internal static string TypeName(Any? config)
     {
-        if (config is null)
-            return "";
-        string type = config.TypeUrl[(config.TypeUrl.LastIndexOf('/') + 1)..];
+        string type = TypedConfig.TypeName(config);
         bool isStruct = SchemaTable.Find(type) is { } schema && TypedStructs.IsTypedStruct(schema);
-        if (!isStruct || !TypedStructs.TrySplit(config.Value.Span, out ReadOnlySpan<byte> inner, out _))
+        if (!isStruct || !TypedStructs.TrySplit(config!.Value.Span, out ReadOnlySpan<byte> inner, out _))
             return type;
         return Encoding.UTF8.GetString(inner[(inner.LastIndexOf((byte)'/') + 1)..]);
     }

@@ -303,12 +303,16 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
             CheckAddresses(result);
         record.OnTranslated(result, result.Errors.Count + update.Malformed.Count, _loop.NowNs);
         Warming.Take(result);
-        if (origin.Length > 0)
-            HearNamed(update, origin, result);
-        else if (!isWildcard)
-            GiveUpMissing(update, removed, result);
-        if (update.TypeUrl == ResourceTypes.RouteConfiguration)
-            _routes.OnAnswer(update, RefusedNames(update.TypeUrl, result), result.Accepted);
+        if (!isWildcard)
+        {
+            var refused = RefusedNames(update.TypeUrl, result);
+            if (origin.Length > 0)
+                HearNamed(update, origin, refused);
+            else
+                GiveUpMissing(update, removed, refused);
+            if (update.TypeUrl == ResourceTypes.RouteConfiguration)
+                _routes.OnAnswer(update, refused, result.Accepted);
+        }
         AddBindErrors(result);
         record.OnTaken(result);
 
@@ -337,18 +341,18 @@ internal sealed class ConfigPipeline : IDiscoveryTarget
     }
 
     // As in Envoy, what waits for a secret that is refused or does not exist goes on without it: it would else wait for ever.
-    private void HearNamed(DiscoveryUpdate update, string origin, SnapshotBuilder.Result result)
+    private void HearNamed(DiscoveryUpdate update, string origin, HashSet<string> refused)
     {
         if (_named is null)
             return;
-        Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, RefusedNames(update.TypeUrl, result)));
+        Warming.GiveUp(update.TypeUrl, _named.OnAnswer(update, origin, refused));
     }
 
     // The same of routes and endpoints: one that is refused at first must not keep the proxy from its start.
-    private void GiveUpMissing(DiscoveryUpdate update, IReadOnlyList<string> removed, SnapshotBuilder.Result result)
+    private void GiveUpMissing(DiscoveryUpdate update, IReadOnlyList<string> removed, HashSet<string> refused)
     {
         Warming.GiveUp(update.TypeUrl, removed);
-        Warming.GiveUp(update.TypeUrl, [.. RefusedNames(update.TypeUrl, result)]);
+        Warming.GiveUp(update.TypeUrl, [.. refused]);
         foreach (var malformed in update.Malformed)
             Warming.GiveUp(update.TypeUrl, [malformed.Name]);
     }
